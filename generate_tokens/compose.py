@@ -1,0 +1,207 @@
+"""Composes: token after token under the grammar, until the piece is long enough or time is up.
+
+A pure function of bundle, request, prompt and the ids so far: how often it was interrupted changes
+nothing, because a resumed piece fills its window exactly as the uninterrupted one did. Knows
+neither Lambda nor S3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.decoder import Decoder
+from generate_tokens.errors import BudgetError, TokensError
+from generate_tokens.grammar import Grammar
+from generate_tokens.prompt import opening_after
+from generate_tokens.request import Request
+from generate_tokens.sampling import Uniforms, sample
+from generate_tokens.state import BAR, EOS, FeatureRecorder, Features, MusicState, Vocabulary
+
+PREFIX = 2  # BOS and the style stand at the head of every window
+
+
+@dataclass(frozen=True)
+class Composition:
+    """``ids`` is the whole piece so far, ``BOS style Bar ...``, with EOS once it is finished."""
+
+    ids: list[int]
+    finished: bool
+    music_s: float
+    sampled: int
+    decode_s: float
+
+
+class _Sequence:
+    """What the model has been told: behind BOS and style, the prompt and the piece.
+
+    The window of C rows slides when it is full: the last C/2 tokens move up behind the prefix and
+    are prefilled. Where it slides depends on the count of tokens alone.
+    """
+
+    def __init__(
+        self, bundle: Bundle, vocabulary: Vocabulary, decoder: Decoder, style: int
+    ) -> None:
+        self._prefix = [bundle.bos_id, style]
+        self._decoder = decoder
+        self.state = MusicState(vocabulary)
+        self._body: list[int] = []
+        self._features = FeatureRecorder(vocabulary)
+        self._programs = vocabulary.programs
+        self._sounding_bytes = (vocabulary.pitches + 7) // 8
+        self._capacity = decoder.context - PREFIX
+        self._kept = decoder.context // 2
+        self._origin_tick = 0
+
+    def append(self, token: int) -> None:
+        """Takes a token into the state without running the model."""
+        self.state.step(token)
+        self._body.append(token)
+        self._features.record(self.state)
+
+    def replay(self, from_count: int) -> None:
+        """Runs the model as an uninterrupted run did that prefilled its first ``from_count``."""
+        count = len(self._body)
+        if count > self._capacity:
+            stride = self._capacity - self._kept
+            slides = (count - self._capacity - 1) // stride
+            point = self._capacity + slides * stride
+            self._prefill(point - self._kept, point)
+        else:
+            point = from_count
+            self._prefill(0, point)
+        for index in range(point, count):
+            self._run(index)
+
+    def push(self, token: int) -> None:
+        """Appends a token and runs the model on it, sliding the window first when it is full."""
+        if self._decoder.row == self._decoder.context:
+            end = len(self._body)
+            self._prefill(end - self._kept, end)
+        self.append(token)
+        self._run(len(self._body) - 1)
+
+    def _prefill(self, start: int, stop: int) -> None:
+        rows = self._features
+        self._origin_tick = rows.tick[start] if start < stop else 0
+        pad = [0] * PREFIX
+        width = self._sounding_bytes
+        packed = b"".join((bytes(PREFIX * width), *rows.sounding[start:stop]))
+        features = Features(
+            position=np.array(pad + rows.position[start:stop], np.int64),
+            program=np.array([self._programs] * PREFIX + rows.program[start:stop], np.int64),
+            tick=np.array(pad + [t - self._origin_tick for t in rows.tick[start:stop]], np.int64),
+            sounding=np.frombuffer(packed, np.uint8).reshape(-1, width),
+        )
+        self._decoder.prefill(np.array(self._prefix + self._body[start:stop], np.int64), features)
+
+    def _run(self, index: int) -> None:
+        rows = self._features
+        self._decoder.step(
+            self._body[index],
+            rows.position[index],
+            rows.program[index],
+            rows.tick[index] - self._origin_tick,
+            int.from_bytes(rows.sounding[index], "little"),
+        )
+
+
+class Composer:
+    """Keeps the session and the tables of one bundle between invocations."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.vocabulary = Vocabulary(bundle.vocabulary)
+        self._grammar = Grammar(self.vocabulary, bundle.grammar)
+        self._decoder = Decoder(bundle)
+        self._masked = np.zeros(self.vocabulary.size, np.float32)
+
+    def compose(
+        self,
+        request: Request,
+        prompt: Sequence[int],
+        so_far: Sequence[int],
+        budget_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Composition:
+        """Goes on from ``so_far`` (empty at first) for at most ``budget_s`` seconds.
+
+        Args:
+            prompt: bars that come before the piece, not part of it; at most half the context.
+            so_far: ids of the piece, ``BOS style Bar ...``, as an earlier call returned them.
+
+        Raises:
+            TokensError: prompt or ids that this grammar could not have written.
+            BudgetError: not one token fits the budget.
+        """
+        began = clock()
+        deadline = began + budget_s
+        style = self.bundle.styles[request.style or ""]
+        sequence = _Sequence(self.bundle, self.vocabulary, self._decoder, style)
+        for token in prompt:
+            self._append_checked(sequence, token, "prompt")
+        sequence.state.begin_piece()
+        piece = list(so_far) or [self.bundle.bos_id, style]
+        if piece[:PREFIX] != [self.bundle.bos_id, style]:
+            raise TokensError("the piece's ids do not begin with BOS and the request's style")
+        if not prompt:
+            sequence.state.kind = self.vocabulary.kind[style]
+        for token in piece[PREFIX:]:
+            self._append_checked(sequence, token, "tokens.ids")
+        sequence.replay(len(prompt))
+        forced = opening_after(prompt, self.vocabulary)
+        already = len(piece)
+        uniforms = Uniforms(request.seed)
+        finished = False
+        while clock() < deadline:
+            index = len(piece) - PREFIX
+            token = (
+                forced[index]
+                if index < len(forced)
+                else self._sample(sequence.state, request, uniforms[index])
+            )
+            long_enough = sequence.state.end_s >= request.duration_s
+            if self.vocabulary.kind[token] == EOS or (
+                long_enough and self.vocabulary.kind[token] == BAR
+            ):
+                piece.append(self.bundle.eos_id)
+                finished = True
+                break
+            piece.append(token)
+            sequence.push(token)
+        if len(piece) == already:
+            raise BudgetError(
+                f"{budget_s:.1f} s are too short to go on from {already} tokens: raise the "
+                "function's time-out"
+            )
+        return Composition(
+            ids=piece,
+            finished=finished,
+            music_s=round(sequence.state.end_s, 3),
+            sampled=len(piece) - already,
+            decode_s=clock() - began,
+        )
+
+    def _sample(self, state: MusicState, request: Request, uniform: float) -> int:
+        masked = self._grammar.mask(
+            self._decoder.logits,
+            state,
+            self._masked,
+            may_end=state.end_s >= request.duration_s,
+        )
+        return sample(
+            masked, uniform, request.temperature, request.top_k, request.top_p, request.min_p
+        )
+
+    def _append_checked(self, sequence: _Sequence, token: int, where: str) -> None:
+        """Appends a token that came from outside, if the music allows it here."""
+        state = sequence.state
+        if self.vocabulary.kind[token] == EOS:
+            raise TokensError(f"{where}: an EOS stands before the end")
+        sequence.append(token)
+        if state.position >= state.bar_ticks:
+            raise TokensError(f"{where}: a position lies outside its bar")

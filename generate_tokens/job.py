@@ -1,0 +1,107 @@
+"""The message between the states, as this function reads and writes it.
+
+Knows the form of a job and where its tokens are; neither how tokens are made nor what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import TokensError
+from generate_tokens.request import Request, parse_request
+
+INLINE_TOKENS = 20_000  # about 100 kB as JSON; a state may hold 256 KiB, and holds the job twice
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A piece in the making: what it goes on from, and its ids here or in the run's token file."""
+
+    request: Request
+    prompt_ids: list[int]
+    continued_from: str | None
+    fresh_because: str | None
+    ids: list[int] | None
+    ids_uri: str
+    ids_count: int
+    rounds: int
+    sampled: int
+    decode_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """``raw`` is the message to pass on; ``progress`` is None before the first round."""
+
+    raw: dict[str, Any]
+    execution: str
+    request: Request
+    prompt: dict[str, Any] | None
+    progress: Progress | None
+
+
+def parse_job(event: object, bundle: Bundle) -> Job:
+    """The job, checked at the border.
+
+    Raises:
+        EventError: the request is not as it must be; the message names the field.
+        TokensError: another part of the message isn't.
+        ModelMismatchError: the prompt or the piece was made with another bundle.
+    """
+    raw = _object(event, "job")
+    execution = _object(raw.get("execution"), "job.execution")
+    name, started = (_text(execution.get(k), f"job.execution.{k}") for k in ("name", "started"))
+    prompt = raw.get("prompt")
+    if prompt is not None:
+        prompt = _object(prompt, "job.prompt")
+        bundle.require_same_model(prompt.get("model_id"), "job.prompt")
+        prompt = {
+            "ids": bundle.checked_ids(prompt.get("ids"), "job.prompt"),
+            "source": _text(prompt.get("source"), "job.prompt.source"),
+        }
+    progress = None
+    if raw.get("generation") is not None:
+        progress = _progress(_object(raw["generation"], "job.generation"), bundle, started)
+    request = parse_request(raw.get("request"), bundle, started)
+    return Job(raw, name, request, prompt, progress)
+
+
+def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
+    where = "job.generation"
+    bundle.require_same_model(made.get("model_id"), where)
+    tokens = _object(made.get("tokens"), f"{where}.tokens")
+    inline = "ids" in tokens
+    prompt_ids = bundle.checked_ids(made.get("prompt_ids"), f"{where}.prompt_ids")
+    if len(prompt_ids) > bundle.context // 2:
+        raise TokensError(f"{where}.prompt_ids has more than {bundle.context // 2} ids")
+    numbers = {k: made.get(k) for k in ("rounds", "sampled", "decode_s")}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TokensError(f"{where}.{key} must be a number")
+    return Progress(
+        request=parse_request(made.get("request"), bundle, started),
+        prompt_ids=list(prompt_ids),
+        continued_from=made.get("continued_from"),
+        fresh_because=made.get("fresh_because"),
+        ids=list(bundle.checked_ids(tokens["ids"], f"{where}.tokens")) if inline else None,
+        ids_uri="" if inline else _text(tokens.get("s3_uri"), f"{where}.tokens.s3_uri"),
+        ids_count=0 if inline else int(tokens.get("count") or 0),
+        rounds=int(numbers["rounds"] or 0),
+        sampled=int(numbers["sampled"] or 0),
+        decode_s=float(numbers["decode_s"] or 0),
+    )
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TokensError(f"{where} must be an object, got {type(value).__name__}")
+    return value
+
+
+def _text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise TokensError(f"{where} must be a string, got {json.dumps(value)[:40]}")
+    return value

@@ -1,0 +1,165 @@
+"""The request: which fields an event may have, their ranges and their defaults.
+
+The one validator of both functions. Knows the bundle's styles and sampling defaults; does not
+know where a prompt is stored (midi_save checks that its bucket is ours) or how music is made.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import EventError, TokensError
+
+SEED_LIMIT = 2**32
+DURATION_RANGE_S = (5.0, 3600.0)
+EARLIEST_DATE = datetime.date(1970, 1, 1)
+PROMPT_FORM = '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid'
+
+_PROMPT_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/prompts/[^\x00-\x1f\x7f]+\.mid")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{0,40})?")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A normalised request. `style` is None until the composer resolves it."""
+
+    prompt: str
+    style: str | None
+    seed: int
+    duration_s: float
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    date: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as an event: parsing it again gives an equal Request."""
+        return asdict(self)
+
+
+def parse_request(event: object, bundle: Bundle, started: str) -> Request:
+    """Normalise `event`; a field that is absent or null takes its default.
+
+    `started` is the ISO timestamp at which the execution began; its day is the default date.
+    Raises EventError, whose message names the field, what it got and what it accepts.
+    """
+    if not isinstance(event, dict):
+        raise EventError(f"the event must be an object, got {_short(event)}")
+    fields: Mapping[str, Callable[[str, object], Any]] = {
+        "prompt": _prompt,
+        "style": lambda name, value: _style(name, value, bundle),
+        "seed": lambda name, value: _integer(name, value, 0, SEED_LIMIT - 1),
+        "duration_s": lambda name, value: _number(
+            name, value, lambda x: DURATION_RANGE_S[0] <= x <= DURATION_RANGE_S[1], "from 5 to 3600"
+        ),
+        "temperature": lambda name, value: _number(
+            name, value, lambda x: 0 <= x <= 2, "from 0 to 2 (0 takes the likeliest token)"
+        ),
+        "top_p": lambda name, value: _number(
+            name, value, lambda x: 0 < x <= 1, "above 0 and up to 1 (1 is off)"
+        ),
+        "top_k": lambda name, value: _integer(name, value, 0, 1000),
+        "min_p": lambda name, value: _number(
+            name, value, lambda x: 0 <= x < 1, "from 0 to below 1 (0 is off)"
+        ),
+        "date": _date,
+    }
+    unknown = [name for name in event if name not in fields]
+    if unknown:
+        raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(fields)}")
+    given = {
+        name: check(name, event[name])
+        for name, check in fields.items()
+        if event.get(name) is not None
+    }
+    date = given.get("date") or _started_date(started)
+    return Request(
+        prompt=given.get("prompt", "previous"),
+        style=given.get("style"),
+        seed=given.get("seed", seed_of(date)),
+        duration_s=given.get("duration_s", float(bundle.sampling["duration_s"])),
+        temperature=given.get("temperature", float(bundle.sampling["temperature"])),
+        top_p=given.get("top_p", float(bundle.sampling["top_p"])),
+        top_k=given.get("top_k", int(bundle.sampling["top_k"])),
+        min_p=given.get("min_p", float(bundle.sampling["min_p"])),
+        date=date,
+    )
+
+
+def seed_of(date: str) -> int:
+    """The seed of a day: the same date always composes the same piece with the same bundle."""
+    return int.from_bytes(hashlib.sha256(f"midi-archive/{date}".encode()).digest()[:4], "big")
+
+
+def _refused(name: str, value: object, accepted: str) -> EventError:
+    return EventError(f"{name} must be {accepted}, got {_short(value)}")
+
+
+def _short(value: object) -> str:
+    """A printable form of at most 60 characters, whatever the event held."""
+    text = reprlib.repr(value).encode("ascii", "backslashreplace").decode("ascii")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _prompt(name: str, value: object) -> str:
+    if value in ("previous", "fresh"):
+        return str(value)
+    # An S3 key has at most 1024 bytes and must be encodable (JSON can hold lone surrogates).
+    encoded = value.encode("utf-8", "replace") if isinstance(value, str) else b""
+    if (
+        not isinstance(value, str)
+        or not _PROMPT_URI.fullmatch(value)
+        or len(encoded) > 1024
+        or encoded.decode("utf-8") != value
+    ):
+        raise _refused(name, value, PROMPT_FORM)
+    return value
+
+
+def _style(name: str, value: object, bundle: Bundle) -> str:
+    if not isinstance(value, str) or value not in bundle.styles:
+        raise _refused(name, value, f"one of {', '.join(bundle.styles)}")
+    return value
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _refused(name, value, f"an integer from {low} to {high}")
+    return value
+
+
+def _number(
+    name: str, value: object, in_range: Callable[[int | float], bool], accepted: str
+) -> float:
+    # Compared before float(): an integer may be too large for a float, and NaN is in no range.
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not in_range(value):
+        raise _refused(name, value, f"a number {accepted}")
+    return float(value) + 0.0  # -0.0 becomes 0.0: one request, one text
+
+
+def _date(name: str, value: object) -> str:
+    accepted = f"YYYY-MM-DD or an ISO timestamp, from {EARLIEST_DATE} on"
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise _refused(name, value, accepted)
+    try:
+        day = datetime.date.fromisoformat(value[:10])
+    except ValueError as error:
+        raise _refused(name, value, accepted) from error
+    if day < EARLIEST_DATE:
+        raise _refused(name, value, accepted)
+    return value[:10]
+
+
+def _started_date(started: object) -> str:
+    try:
+        return _date("started", started)
+    except EventError as error:
+        raise TokensError(f"execution.{error}: the state machine fills it in") from error

@@ -1,0 +1,162 @@
+"""What generate_tokens reads from S3 and writes to it: yesterday's tokens, and the tokens of a run.
+
+Knows keys and the form of token files, believes nothing that it reads; knows nothing of music.
+boto3 is imported only when S3 is used, because its import costs a cold start a quarter second.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import StorageError, TokensError
+
+PREFIX = "neural-net/"
+LOOK_BACK_DAYS = 31
+TOKENS_SIZE_LIMIT = 4_000_000  # bytes; an hour of music is about 125,000 ids of 4 characters
+
+_TOKENS_KEY = re.compile(re.escape(PREFIX) + r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
+_EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions allows
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The piece to go on from; or `ids` is empty and `fresh_because` says why there is none."""
+
+    date: str | None
+    ids: tuple[int, ...]
+    fresh_because: str | None
+
+
+class TokenStore:
+    """Token files in the music bucket. `client` is boto3's S3 client, made on first use."""
+
+    def __init__(self, bucket: str, bundle: Bundle, client: Any = None) -> None:
+        self._bucket = bucket
+        self._bundle = bundle
+        self._client = client
+
+    def previous(self, date: str) -> Previous:
+        """The newest piece of the 31 days before `date`, if this bundle's model made it.
+
+        Raises TokensError for a token file that is not as we write it, StorageError.
+        """
+        found = self._newest_before(datetime.date.fromisoformat(date))
+        if found is None:
+            reason = f"no piece in the {LOOK_BACK_DAYS} days before {date}"
+            return Previous(date=None, ids=(), fresh_because=reason)
+        key = f"{PREFIX}{found}_tokens.json"
+        content = self._read(key)
+        model_id = content.get("model_id")
+        if not isinstance(model_id, str):
+            raise TokensError(f"{key}: model_id must be a string, got {type(model_id).__name__}")
+        if model_id != self._bundle.model_id:
+            reason = f"the piece of {found} was made by another model ({model_id[:8]!a})"
+            return Previous(date=None, ids=(), fresh_because=reason)
+        ids = self._bundle.checked_ids(content.get("ids"), key)
+        styles = self._bundle.styles.values()
+        if len(ids) < 2 or ids[0] != self._bundle.bos_id or ids[1] not in styles:
+            raise TokensError(f"{key}: ids must begin with BOS and a style")
+        return Previous(date=found, ids=tuple(ids), fresh_because=None)
+
+    def write_run(self, execution: str, ids: list[int]) -> str:
+        """Store the ids of a run that outgrew the state machine's messages; returns their URI."""
+        key = _run_key(execution)
+        body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
+        if len(body) > TOKENS_SIZE_LIMIT:
+            raise TokensError(f"{key}: {len(ids)} ids are more than the reader accepts")
+        with self._storage_errors("write", key):
+            self._s3().put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentType="application/json"
+            )
+        return f"s3://{self._bucket}/{key}"
+
+    def read_run(self, execution: str, uri: str, count: int) -> list[int]:
+        """The first `count` ids that `write_run` stored for this execution under `uri`.
+
+        There may be more: a round that wrote its ids and died before it could answer is retried
+        with the message of the round before, and a piece only ever grows at its end.
+        """
+        key = _run_key(execution)
+        if uri != f"s3://{self._bucket}/{key}":
+            raise TokensError(f"tokens.s3_uri must be s3://{self._bucket}/{key}, got {uri[:200]!a}")
+        content = self._read(key)
+        self._bundle.require_same_model(content.get("model_id"), key)
+        ids = self._bundle.checked_ids(content.get("ids"), key)
+        if len(ids) < count:
+            raise TokensError(f"{key} holds {len(ids)} ids, the message says {count}")
+        return ids[:count]
+
+    def _newest_before(self, date: datetime.date) -> str | None:
+        first = date - datetime.timedelta(days=LOOK_BACK_DAYS)
+        request = {"Bucket": self._bucket, "Prefix": PREFIX, "StartAfter": f"{PREFIX}{first}"}
+        newest = None
+        while True:
+            with self._storage_errors("list", PREFIX):
+                page = self._s3().list_objects_v2(**request)
+            for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
+                if entry["Key"] >= f"{PREFIX}{date}":
+                    return newest
+                matched = _TOKENS_KEY.fullmatch(entry["Key"])
+                if matched:
+                    newest = matched[1]
+            if not page.get("IsTruncated"):
+                return newest
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _read(self, key: str) -> dict[str, Any]:
+        with self._storage_errors("read", key):
+            response = self._s3().get_object(Bucket=self._bucket, Key=key)
+            if response["ContentLength"] > TOKENS_SIZE_LIMIT:
+                raise TokensError(
+                    f"{key} is {response['ContentLength'] / 1e6:.1f} MB, "
+                    f"token files have at most {TOKENS_SIZE_LIMIT / 1e6:.0f} MB"
+                )
+            body = response["Body"].read()
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise TokensError(f"{key} is not JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise TokensError(f"{key} must hold an object, not {type(content).__name__}")
+        return content
+
+    def _s3(self) -> Any:
+        if self._client is None:
+            self._client = make_s3_client()
+        return self._client
+
+    @contextmanager
+    def _storage_errors(self, verb: str, key: str) -> Iterator[None]:
+        """Turn every error of S3 and of the way to it into StorageError that names the key."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            raise StorageError(f"cannot {verb} s3://{self._bucket}/{key}: {error}") from error
+
+
+def make_s3_client() -> Any:
+    """A client that gives up soon enough to leave time for composing."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3}
+    )
+    return boto3.client("s3", config=config)
+
+
+def _run_key(execution: str) -> str:
+    if not _EXECUTION_NAME.fullmatch(execution):
+        raise TokensError(
+            f"execution.name must be letters, digits, - and _, got {execution[:100]!a}"
+        )
+    return f"runs/{execution}/tokens.json"

@@ -1,0 +1,170 @@
+"""One cleaning of MIDI for everything that the model reads: training data and prompts alike.
+
+Brings any score to what the tokenizer can write down: twelve instrument families, one tempo,
+a grid of twelve ticks a beat, metres it knows. Knows symusic; knows neither files nor tokens.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+
+TICKS_PER_BEAT = 12  # of a quarter note: divides into sixteenths and into triplet eighths
+LOWEST_PITCH, HIGHEST_PITCH = 24, 103
+LONGEST_NOTE_TICKS = 16 * TICKS_PER_BEAT
+TEMPO_RANGE_QPM = (40.0, 250.0)
+DEFAULT_TEMPO_QPM = 120.0  # what MIDI means where no tempo is written
+
+# Denominator -> numerators. No halves or whole notes as beats: miditok counts its twelve
+# positions per beat of the denominator, so a 4/2 bar would have no place for a sixteenth.
+METRES = {
+    4: (1, 2, 3, 4, 5, 6, 7, 9),
+    8: (2, 3, 4, 5, 6, 8, 9, 12),
+    16: (9, 12),
+}
+
+# Family (the General MIDI program, counted from 0, that stands for it) -> its programs.
+FAMILIES: dict[int, tuple[int, ...]] = {
+    0: (0, 1, 2, 3, 4, 5, 7),  # piano: grand and electric pianos, clavinet
+    6: (6,),  # harpsichord
+    11: (*range(8, 16), 108, 112, 114),  # vibraphone: mallets and bells, kalimba, steel drums
+    19: (*range(16, 24),),  # church organ: organs, accordions, harmonica
+    24: (*range(24, 32), 104, 105, 106, 107),  # guitar: guitars; sitar, banjo, shamisen, koto
+    43: (*range(32, 40), 42, 43, 47),  # contrabass: basses, cello, timpani (low and single)
+    46: (46,),  # harp
+    # String ensemble: violin, viola, fiddle (a high line on the contrabass sounds wrong),
+    # tremolo, pizzicato, ensembles, orchestra hit, pads and effects (they sustain).
+    48: (40, 41, 44, 45, 48, 49, 50, 51, 55, 88, 89, 90, *range(92, 104), 110),
+    52: (52, 53, 54, 91),  # choir: choirs and voices, choir pad
+    60: (*range(56, 64),),  # French horn: brass
+    68: (*range(64, 72), 109, 111),  # oboe: saxophones, reeds, bagpipe, shanai
+    73: (*range(72, 80), *range(80, 88)),  # flute: pipes; synthesiser leads (single lines)
+}
+# Not in any family, hence dropped like drums: 113 and 115-127, which have no clear pitch.
+FAMILY_OF = {program: family for family, members in FAMILIES.items() for program in members}
+
+IntArray = NDArray[np.int64]
+
+
+def clean_score(score: ScoreTick) -> ScoreTick | None:
+    """A cleaned copy of `score` at 12 ticks a beat, or None if no note is left.
+
+    Drums and unpitched programs go, programs fold to FAMILIES, pitches outside 24..103 go,
+    notes lie on the grid and last 1 to 192 ticks, sorted by (time, pitch) without duplicates;
+    one tempo, known metres only. Cleaning a cleaned score changes nothing.
+    Raises ValueError for a score without a time division, OverflowError (symusic's) for one
+    whose ticks leave 32 bits.
+    """
+    if score.ticks_per_quarter < 1:
+        raise ValueError(f"the time division is {score.ticks_per_quarter} ticks a quarter note")
+    tempo_qpm = median_tempo_qpm(score)
+    resampled = score.resample(TICKS_PER_BEAT, min_dur=1)
+    columns: dict[int, list[IntArray]] = {}
+    for track in resampled.tracks:
+        family = FAMILY_OF.get(track.program)
+        if track.is_drum or family is None or len(track.notes) == 0:
+            continue
+        arrays = track.notes.numpy()
+        columns.setdefault(family, []).append(
+            np.stack(
+                [arrays[k].astype(np.int64) for k in ("time", "duration", "pitch", "velocity")]
+            )
+        )
+    clean = ScoreTick(TICKS_PER_BEAT)
+    for family in sorted(columns):
+        notes = _clean_notes(np.concatenate(columns[family], axis=1))
+        if notes.shape[1] > 0:
+            cleaned = TrackTick("", family, False)
+            cleaned.notes = NoteTickList.from_numpy(
+                notes[0].astype(np.int32),
+                notes[1].astype(np.int32),
+                notes[2].astype(np.int8),
+                notes[3].astype(np.int8),
+            )
+            clean.tracks.append(cleaned)
+    if len(clean.tracks) == 0:
+        return None
+    clean.tempos.append(TempoTick(0, tempo_qpm))
+    for metre in _clean_metres(resampled):
+        clean.time_signatures.append(TimeSignatureTick(*metre))
+    return clean
+
+
+def median_tempo_qpm(score: ScoreTick) -> float:
+    """The tempo at the middle of the playing time when it is sorted by tempo, within 40..250."""
+    end = score.end()
+    changes = sorted((max(0, tempo.time), tempo.qpm) for tempo in score.tempos)
+    if not changes or changes[0][0] > 0:
+        changes.insert(0, (0, DEFAULT_TEMPO_QPM))
+    weighted = []  # (tempo, seconds x ticks per quarter note / 60 that it lasts)
+    for index, (start, qpm) in enumerate(changes):
+        stop = changes[index + 1][0] if index + 1 < len(changes) else end
+        weighted.append((qpm, max(0, min(stop, end) - start) / max(qpm, 1e-3)))
+    weighted.sort()
+    half = sum(weight for _, weight in weighted) / 2
+    passed = 0.0
+    median = changes[0][1]
+    for qpm, weight in weighted:
+        passed += weight
+        if weight > 0 and passed >= half:
+            median = qpm
+            break
+    return min(max(median, TEMPO_RANGE_QPM[0]), TEMPO_RANGE_QPM[1])
+
+
+def known_metre(numerator: int, denominator: int) -> tuple[int, int] | None:
+    """The metre to write for this one; None where there is none (the metre before goes on).
+
+    A known metre stays. Otherwise one of the same length (2/2 -> 4/4, 6/16 -> 3/8), otherwise
+    one whose bars divide it (4/2 -> 4/4, 12/4 -> 6/4), so that every old bar line stays one.
+    """
+    if numerator < 1 or denominator < 1:
+        return None
+    if numerator in METRES.get(denominator, ()):
+        return numerator, denominator
+    length = Fraction(numerator, denominator)
+    for parts in (1, 2, 3, 4):
+        for beat, numerators in METRES.items():
+            beats = length * beat / parts
+            if beats in numerators:
+                return int(beats), beat
+    return None
+
+
+def _clean_notes(notes: IntArray) -> IntArray:
+    """notes: (4, n) of time, duration, pitch, velocity. The same with fewer columns, sorted."""
+    time, duration, pitch, velocity = notes
+    keep = (pitch >= LOWEST_PITCH) & (pitch <= HIGHEST_PITCH) & (time >= 0) & (velocity > 0)
+    notes = notes[:, keep]
+    notes[1] = np.clip(notes[1], 1, LONGEST_NOTE_TICKS)
+    time, duration, pitch, velocity = notes
+    # Of notes with the same time and pitch the longest comes first, then the loudest.
+    notes = notes[:, np.lexsort((-velocity, -duration, pitch, time))]
+    first = np.ones(notes.shape[1], dtype=bool)
+    first[1:] = (np.diff(notes[0]) != 0) | (np.diff(notes[2]) != 0)
+    notes = notes[:, first]
+    # A key that is struck again while it sounds ends first: MIDI could not tell the ends apart.
+    by_pitch = np.lexsort((notes[0], notes[2]))
+    onsets = notes[0, by_pitch]
+    same = np.diff(notes[2, by_pitch]) == 0
+    room = np.where(same, np.diff(onsets), LONGEST_NOTE_TICKS)
+    struck_again = by_pitch[:-1]
+    notes[1, struck_again] = np.minimum(notes[1, struck_again], room)
+    return notes
+
+
+def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
+    """(tick, numerator, denominator) of each change of metre; the first is at tick 0."""
+    metres = [(0, 4, 4)]  # what MIDI means where no metre is written
+    for signature in sorted(resampled.time_signatures, key=lambda s: s.time):
+        metre = known_metre(signature.numerator, signature.denominator)
+        if metre is None or signature.time < 0:
+            continue
+        if metres[-1][0] == signature.time:
+            metres.pop()
+        if not metres or metres[-1][1:] != metre:
+            metres.append((signature.time, *metre))
+    return metres

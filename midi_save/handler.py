@@ -1,0 +1,85 @@
+"""The second Lambda's entry: tokenises a prompt, or turns a generated piece into MIDI in S3.
+
+Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model). Raises the
+classes of generate_tokens/errors.py, whose names the state machine handles.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import miditok
+
+from generate_tokens.bundle import Bundle
+from midi_save.check import check_piece
+from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.job import Job, parse_generation, parse_message
+from midi_save.prompt import tokenise_prompt
+from midi_save.storage import PieceStore, make_s3_client
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an instance of the function keeps between its invocations."""
+
+    bundle: Bundle
+    tokenizer: miditok.MusicTokenizer
+    store: PieceStore
+    bucket: str
+
+
+@functools.cache
+def load_parts() -> Parts:
+    bundle = Bundle.load(os.environ.get("MODEL_DIR", "/opt/model"))
+    bucket = os.environ["MUSIC_BUCKET"]
+    return Parts(bundle, load_tokenizer(bundle), PieceStore(bucket, make_s3_client()), bucket)
+
+
+def handler(event: object, _context: object) -> dict[str, Any]:
+    """{"task": "tokenize_prompt" | "save", "job"} -> the job with its prompt, or the result."""
+    began = time.perf_counter()
+    task, job = parse_message(event)
+    parts = load_parts()
+    answer, facts = (tokenize_prompt if task == "tokenize_prompt" else save)(job, parts)
+    took = {"seconds": round(time.perf_counter() - began, 3)}
+    print(json.dumps({"task": task, "execution": job.execution, **facts, **took}))
+    return answer
+
+
+def tokenize_prompt(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The job with the prompt's ids, and the facts to log."""
+    uri = job.request(parts.bundle).prompt
+    ids = tokenise_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
+    prompt = {"model_id": parts.bundle.model_id, "ids": ids, "source": uri}
+    return {**job.raw, "prompt": prompt}, {"source": uri, "tokens": len(ids)}
+
+
+def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state machine's result, and the facts to log."""
+    made = parse_generation(job, parts.bundle)
+    model_id, date, seed = parts.bundle.model_id, made.request.date, made.request.seed
+    ids = list(made.ids or ())
+    if made.ids_uri is not None:
+        ids = parts.store.read_run_tokens(job.execution, made.ids_uri, made.ids_count, parts.bundle)
+    title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
+    piece = detokenise(ids, parts.tokenizer, parts.bundle, title)
+    facts = check_piece(piece.midi, piece.notes, piece.programs)
+    origin = {"model_id": model_id, "date": date, "style": made.style, "seed": seed}
+    record = {
+        **origin,
+        "duration_s": facts.duration_s,
+        "notes": facts.notes,
+        "programs": list(facts.programs),
+        "tokens": len(ids),
+        "continued_from": made.continued_from,
+        "fresh_because": made.fresh_because,
+        "request": made.request.to_json(),
+    }
+    record = parts.store.save(piece.midi, {**origin, "ids": ids}, record)
+    log = {**origin, "notes": facts.notes, "tokens": len(ids), "keys": record["keys"]}
+    return {"record": record, "bucket": parts.bucket, "stats": made.stats}, log

@@ -1,0 +1,127 @@
+"""A prompt: the last bars of a user's MIDI file as token ids.
+
+Treats the file as hostile: size before content, header before parsing. Cleans it exactly as the
+training data was cleaned. Knows neither the state machine nor what is composed from the prompt.
+"""
+
+from __future__ import annotations
+
+import miditok
+from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import PromptError
+from midi_save.clean import TICKS_PER_BEAT, clean_score
+
+SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
+FEWEST_NOTES = 8  # less says nothing about how to go on
+MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
+
+
+def tokenise_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle) -> list[int]:
+    """Ids of the last bars of `midi`: at most half the model's context, beginning at a Bar.
+
+    Raises PromptError, which says what the file is and what is accepted.
+    """
+    score = _read(midi)
+    bars = _bars(score, tokenizer)
+    limit = bundle.context // 2
+    # The bar from which the rest fits. Cutting the notes there and tokenising again, rather than
+    # cutting the ids, repeats the tempo and the program that were in force.
+    first = next((i for i, bar in enumerate(bars) if bar.ids_left <= limit), len(bars) - 1)
+    for start in range(first, len(bars)):
+        ids = _encode(_from_bar(score, bars[start:]), tokenizer)
+        if len(ids) <= limit:
+            return ids
+    return _whole_notes(ids, limit, bundle)
+
+
+class _Bar:
+    """A bar of the score: where it begins, its metre, and how many ids come from it on."""
+
+    def __init__(self, tick: int, metre: tuple[int, int], ids_left: int) -> None:
+        self.tick = tick
+        self.metre = metre
+        self.ids_left = ids_left
+
+
+def _read(midi: bytes) -> ScoreTick:
+    if len(midi) == 0:
+        raise PromptError("the prompt is empty; it must be a MIDI file")
+    if len(midi) > SIZE_LIMIT:
+        raise too_large(len(midi))
+    if not midi.startswith(b"MThd"):
+        raise PromptError(
+            f"the prompt is not MIDI: it begins with {midi[:12]!r}, a MIDI file begins with MThd"
+        )
+    try:
+        score = clean_score(ScoreTick.from_midi(midi, sanitize_data=True))
+    # symusic: RuntimeError for what it cannot parse, OverflowError for ticks beyond 32 bits;
+    # ValueError is clean_score's, for a file without a time division.
+    except (RuntimeError, OverflowError, ValueError) as error:
+        raise PromptError(f"the prompt is damaged MIDI: {str(error)[:200]}") from error
+    notes = sum(len(track.notes) for track in score.tracks) if score else 0
+    if score is None or notes < FEWEST_NOTES:
+        raise PromptError(
+            f"the prompt has {notes} usable notes (drums and pitches outside 24 to 103 do not "
+            f"count); at least {FEWEST_NOTES} are needed"
+        )
+    beats = score.end() // TICKS_PER_BEAT
+    if beats > MOST_BEATS:
+        raise PromptError(f"the prompt is {beats} beats long; the limit is {MOST_BEATS}")
+    return score
+
+
+def too_large(size: int) -> PromptError:
+    return PromptError(f"the prompt is {size / 1e6:.1f} MB; the limit is {SIZE_LIMIT / 1e6:.0f} MB")
+
+
+def _bars(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[_Bar]:
+    """The bars that hold a note's onset, or come before one, as the tokenizer divides them."""
+    tokens = tokenizer.encode(score).tokens
+    bars: list[_Bar] = []
+    tick = 0
+    for index, token in enumerate(tokens):
+        kind, _, value = token.partition("_")
+        if kind == "Bar":
+            if bars:
+                numerator, denominator = bars[-1].metre
+                tick += numerator * 4 * TICKS_PER_BEAT // denominator
+            bars.append(_Bar(tick, bars[-1].metre if bars else (4, 4), len(tokens) - index))
+        elif kind == "TimeSig":
+            numerator, _, denominator = value.partition("/")
+            bars[-1].metre = (int(numerator), int(denominator))
+    return bars
+
+
+def _from_bar(score: ScoreTick, bars: list[_Bar]) -> ScoreTick:
+    """The notes that begin in `bars` (the last ones of the score), moved to tick 0."""
+    start = bars[0].tick
+    rest = ScoreTick(TICKS_PER_BEAT)
+    for track in score.tracks:
+        arrays = track.notes.numpy()
+        kept = arrays["time"] >= start
+        if kept.any():
+            part = TrackTick("", track.program, False)
+            time, duration, pitch, velocity = (
+                arrays[name][kept] for name in ("time", "duration", "pitch", "velocity")
+            )
+            part.notes = NoteTickList.from_numpy(time - start, duration, pitch, velocity)
+            rest.tracks.append(part)
+    rest.tempos.append(TempoTick(0, score.tempos[0].qpm))
+    for index, bar in enumerate(bars):
+        if index == 0 or bar.metre != bars[index - 1].metre:
+            rest.time_signatures.append(TimeSignatureTick(bar.tick - start, *bar.metre))
+    return rest
+
+
+def _encode(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[int]:
+    return list(tokenizer.encode(score).ids)
+
+
+def _whole_notes(ids: list[int], limit: int, bundle: Bundle) -> list[int]:
+    """The beginning of one overlong bar, up to the last note that is complete within `limit`."""
+    for end in range(limit, 0, -1):
+        if bundle.vocabulary[ids[end - 1]][0] == "Duration":
+            return ids[:end]
+    raise PromptError(f"the prompt's last bar has no complete note within {limit} tokens")

@@ -1,0 +1,156 @@
+"""Fixtures of all tests. Sets fake AWS credentials before any test can import boto3.
+
+What could import boto3 is imported inside the fixtures, hence after that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from generate_tokens.bundle import Bundle, model_id_of
+
+if TYPE_CHECKING:
+    from miditok import MusicTokenizer
+
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
+os.environ.update(
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_REGION="us-east-1",
+    AWS_CONFIG_FILE="/dev/null",
+    AWS_SHARED_CREDENTIALS_FILE="/dev/null",
+    AWS_EC2_METADATA_DISABLED="true",
+)
+
+# The notebook's modules import one another by their bare names, as they do beside the notebook.
+sys.path.insert(0, str(Path(__file__).parents[1] / "training-notebook"))
+
+MUSIC_BUCKET = "midi-archive-music-123456789012-us-east-1"
+
+
+def write_bundle(
+    directory: Path, tokenizer: MusicTokenizer, model: bytes, **model_facts: Any
+) -> None:
+    """A bundle with these bytes as its model, whether or not they are a graph."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "model.onnx").write_bytes(model)
+    tokenizer.save(directory)
+    (directory / "MODEL_CARD.md").write_text("# A model for tests\n")
+    names = sorted(tokenizer.vocab, key=lambda name: tokenizer.vocab[name])
+    manifest = {
+        "format": 1,
+        "model_id": model_id_of(directory),
+        "tokenizer": {"class": "REMI", "miditok": "3.1.0"},
+        "model": {"context": 512, **model_facts},
+        "vocabulary": [name.split("_", 1) for name in names],
+        "grammar": {
+            kind: sorted(followers) for kind, followers in tokenizer.tokens_types_graph.items()
+        },
+        "ids": {
+            "pad": tokenizer.vocab["PAD_None"],
+            "bos": tokenizer.vocab["BOS_None"],
+            "eos": tokenizer.vocab["EOS_None"],
+            "styles": {
+                name.removeprefix("Style_"): tokenizer.vocab[name]
+                for name in names
+                if name.startswith("Style_")
+            },
+        },
+        "ticks_per_beat": 12,
+        "sampling": {
+            "temperature": 1.0,
+            "top_p": 0.95,
+            "top_k": 0,
+            "min_p": 0.0,
+            "duration_s": 90,
+        },
+        "training": {},
+    }
+    (directory / "bundle.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> MusicTokenizer:
+    from dataset import make_tokenizer
+
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def bundle_dir_without_model(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: MusicTokenizer
+) -> Path:
+    """A bundle whose model.onnx is not a graph, for whatever does not run the model."""
+    directory = tmp_path_factory.mktemp("bundle-without-model")
+    write_bundle(directory, tokenizer, b"not a graph")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_dir_without_model: Path) -> Bundle:
+    return Bundle.load(bundle_dir_without_model)
+
+
+@pytest.fixture(scope="session")
+def s3_client() -> Any:
+    """One client for all tests: making one costs half a second. Only `s3` gives it an S3."""
+    import boto3
+    import moto  # noqa: F401 - takes hold of the clients that are made after its import
+
+    return boto3.client("s3", region_name="us-east-1")
+
+
+@pytest.fixture
+def s3(s3_client: Any) -> Iterator[Any]:
+    """An S3 client on an empty, in-process S3 that has the music bucket."""
+    from moto import mock_aws
+
+    with mock_aws():
+        s3_client.create_bucket(Bucket=MUSIC_BUCKET)
+        yield s3_client
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Any:
+    """An untrained model of a few thousand weights, seeded."""
+    import torch
+    from dataset import make_tokenizer, vocabulary_entries
+    from model import ModelConfig, MusicModel
+
+    from generate_tokens.state import Vocabulary
+
+    entries = vocabulary_entries(make_tokenizer())
+    vocabulary = Vocabulary(entries)
+    config = ModelConfig(
+        vocabulary=vocabulary.size,
+        pitches=vocabulary.pitches,
+        programs=vocabulary.programs,
+        channels=64,
+        layers=2,
+        heads=2,
+        kv_heads=1,
+        hidden=64,
+        context=64,
+    )
+    torch.manual_seed(1)
+    return MusicModel(config, entries).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    """A whole bundle with a float32 graph of `tiny_model`: it composes, but not well."""
+    from export import export_bundle
+
+    directory = tmp_path_factory.mktemp("tiny-bundle") / "model"
+    facts = {"note": "untrained, for tests"}
+    export_bundle(tiny_model, directory, facts, None, "# An untrained model for tests\n")
+    return directory

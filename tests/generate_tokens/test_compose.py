@@ -1,0 +1,131 @@
+"""Composing with an untrained model: form, budget, resume, determinism."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.compose import Composer
+from generate_tokens.errors import BudgetError, TokensError
+from generate_tokens.request import Request, parse_request
+from generate_tokens.state import DURATION, PITCH
+
+FOREVER_S = 1e9
+
+
+class StepClock:
+    """A clock that each reading moves on by one second: a budget of n s is about n tokens."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def composer(tiny_bundle: Path) -> Composer:
+    return Composer(Bundle.load(tiny_bundle))
+
+
+def request_for(composer: Composer, **fields: Any) -> Request:
+    event = {"style": "folk", "seed": 3, "duration_s": 20, **fields}
+    return parse_request(event, composer.bundle, "2026-01-01T00:00:00Z")
+
+
+def is_duration(composer: Composer, token: int) -> bool:
+    return composer.vocabulary.kind[token] == DURATION
+
+
+def in_rounds(
+    composer: Composer, request: Request, prompt: list[int], budget_s: float
+) -> list[int]:
+    ids: list[int] = []
+    while True:
+        made = composer.compose(request, prompt, ids, budget_s, StepClock())
+        ids = made.ids
+        if made.finished:
+            return ids
+
+
+@pytest.fixture(scope="module")
+def whole(composer: Composer) -> list[int]:
+    """A piece of several windows (the context is 64), made without interruption."""
+    made = composer.compose(request_for(composer), [], [], FOREVER_S)
+    assert made.finished and len(made.ids) > 3 * composer.bundle.context
+    return made.ids
+
+
+def test_a_piece_lasts_at_least_as_long_as_asked(composer: Composer) -> None:
+    made = composer.compose(request_for(composer, duration_s=33), [], [], FOREVER_S)
+    assert made.finished and made.music_s >= 33
+    assert made.ids[0] == composer.bundle.bos_id and made.ids[-1] == composer.bundle.eos_id
+
+
+def test_the_same_seed_gives_the_same_ids_and_another_does_not(
+    composer: Composer, whole: list[int]
+) -> None:
+    again = composer.compose(request_for(composer), [], [], FOREVER_S).ids
+    other = composer.compose(request_for(composer, seed=4), [], [], FOREVER_S).ids
+    assert again == whole and other != whole
+
+
+@settings(max_examples=8, deadline=None)
+@given(budget_s=st.integers(5, 400))
+def test_interruptions_change_nothing(composer: Composer, whole: list[int], budget_s: int) -> None:
+    assert in_rounds(composer, request_for(composer), [], budget_s) == whole
+
+
+def test_interruptions_change_nothing_after_a_prompt(composer: Composer, whole: list[int]) -> None:
+    opening = whole[2:6]  # an untrained model's bars are too long for half of this context
+    note = whole[6 : next(i for i, t in enumerate(whole) if is_duration(composer, t)) + 1]
+    prompt = [*opening, *note]
+    assert len(prompt) <= composer.bundle.context // 2
+    request = request_for(composer, seed=9)
+    straight = composer.compose(request, prompt, [], FOREVER_S).ids
+    assert in_rounds(composer, request, prompt, 37) == straight
+    assert straight[2:6] == opening  # metre, Position_0 and tempo go on
+    assert straight != composer.compose(request, [], [], FOREVER_S).ids
+
+
+def test_a_finished_piece_decodes_to_every_one_of_its_notes(
+    composer: Composer, whole: list[int], tokenizer: Any
+) -> None:
+    score = tokenizer.decode(whole[2:-1])
+    pitches = [i for i in whole if composer.vocabulary.kind[i] == PITCH]
+    assert score.note_num() == len(pitches) > 50
+
+
+def test_a_spent_budget_is_an_error_not_an_endless_loop(composer: Composer) -> None:
+    with pytest.raises(BudgetError, match="time-out"):
+        composer.compose(request_for(composer), [], [], -1.0)
+
+
+def test_an_unfinished_piece_stops_within_the_budget(composer: Composer) -> None:
+    clock = StepClock()
+    made = composer.compose(request_for(composer), [], [], 50, clock)
+    assert not made.finished and made.sampled <= 50
+    assert clock.now <= 55
+
+
+def test_ids_of_another_style_or_beyond_the_end_are_refused(
+    composer: Composer, whole: list[int]
+) -> None:
+    with pytest.raises(TokensError, match="style"):
+        composer.compose(request_for(composer, style="hymn"), [], whole[:40], FOREVER_S)
+    with pytest.raises(TokensError, match="EOS"):
+        composer.compose(request_for(composer), [], whole, FOREVER_S)
+
+
+def test_temperature_zero_needs_no_luck(composer: Composer) -> None:
+    cold = replace(request_for(composer), temperature=0.0)
+    first = composer.compose(cold, [], [], 60, StepClock()).ids
+    second = composer.compose(replace(cold, seed=99), [], [], 60, StepClock()).ids
+    assert first == second

@@ -1,0 +1,138 @@
+"""The handler on an in-process S3: first round, resume, yesterday's tokens, the claim check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generate_tokens import handler as module
+from generate_tokens.bundle import Bundle
+from generate_tokens.compose import Composer
+from generate_tokens.errors import EventError, ModelMismatchError, TokensError
+from generate_tokens.storage import TokenStore
+from tests.conftest import MUSIC_BUCKET
+
+EVENTS = Path(module.__file__).parent / "events"
+
+
+class Context:
+    """Lambda's context, with a fixed time left."""
+
+    def __init__(self, milliseconds: int) -> None:
+        self.milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+PLENTY = Context(600_000)
+
+
+@pytest.fixture
+def composer(tiny_bundle: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Composer:
+    composer = Composer(Bundle.load(tiny_bundle))
+    store = TokenStore(MUSIC_BUCKET, composer.bundle, s3)
+    monkeypatch.setattr(module, "load_composer", lambda: composer)
+    monkeypatch.setattr(module, "load_store", lambda: store)
+    return composer
+
+
+def job(**request: Any) -> dict[str, Any]:
+    return {
+        "request": {"duration_s": 6, "date": "2026-03-02", **request},
+        "execution": {"name": "run-1", "started": "2026-03-02T06:00:00Z"},
+    }
+
+
+def store_piece(s3: Any, date: str, content: dict[str, Any]) -> None:
+    s3.put_object(
+        Bucket=MUSIC_BUCKET, Key=f"neural-net/{date}_tokens.json", Body=json.dumps(content)
+    )
+
+
+def test_the_first_day_starts_fresh_and_says_so(composer: Composer) -> None:
+    made = module.handler(job(), PLENTY)["generation"]
+    assert made["finished"] and made["continued_from"] is None
+    assert "no piece in the 31 days before 2026-03-02" in made["fresh_because"]
+    assert made["request"]["style"] in composer.bundle.styles
+
+
+def test_the_next_day_goes_on_from_the_last(composer: Composer, s3: Any) -> None:
+    first = module.handler(job(style="hymn"), PLENTY)["generation"]
+    tokens = {"model_id": composer.bundle.model_id, "ids": first["tokens"]["ids"]}
+    store_piece(s3, "2026-03-02", tokens)
+    second = module.handler(job(date="2026-03-04"), PLENTY)["generation"]
+    assert second["continued_from"] == "2026-03-02" and second["fresh_because"] is None
+    assert second["request"]["style"] == "hymn" and second["prompt_ids"]
+
+
+def test_tokens_of_another_model_are_not_gone_on_from(composer: Composer, s3: Any) -> None:
+    store_piece(s3, "2026-03-01", {"model_id": "f" * 64, "ids": [1, 2]})
+    made = module.handler(job(), PLENTY)["generation"]
+    assert made["continued_from"] is None and "another model" in made["fresh_because"]
+
+
+def test_an_unfinished_piece_is_taken_up_where_it_stopped(composer: Composer) -> None:
+    whole = module.handler(job(prompt="fresh"), PLENTY)["generation"]
+    state: dict[str, Any] = job(prompt="fresh")
+    state["generation"] = module.handler(state, PLENTY)["generation"] | {
+        "tokens": {"ids": whole["tokens"]["ids"][:50]},
+        "finished": False,
+    }
+    resumed = module.handler(state, PLENTY)["generation"]
+    assert resumed["tokens"] == whole["tokens"] and resumed["rounds"] == 2
+
+
+def test_many_tokens_travel_by_key(
+    composer: Composer, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inline = module.handler(job(prompt="fresh"), PLENTY)["generation"]["tokens"]["ids"]
+    monkeypatch.setattr(module, "INLINE_TOKENS", 10)
+    made = module.handler(job(prompt="fresh"), PLENTY)["generation"]
+    uri = f"s3://{MUSIC_BUCKET}/runs/run-1/tokens.json"
+    assert made["tokens"] == {"s3_uri": uri, "count": len(inline)}
+    stored = s3.get_object(Bucket=MUSIC_BUCKET, Key="runs/run-1/tokens.json")["Body"].read()
+    assert json.loads(stored)["ids"] == inline
+
+
+def test_a_prompt_of_another_model_is_refused(composer: Composer) -> None:
+    prompt = {"model_id": "0" * 64, "ids": [], "source": "s3://x/prompts/y.mid"}
+    with pytest.raises(ModelMismatchError, match="prompt"):
+        module.handler(job() | {"prompt": prompt}, PLENTY)
+
+
+def test_a_generation_of_another_model_is_refused(composer: Composer) -> None:
+    made = module.handler(job(prompt="fresh"), PLENTY)
+    made["generation"]["model_id"] = "0" * 64
+    with pytest.raises(ModelMismatchError, match="generation"):
+        module.handler(made, PLENTY)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [({"duration_s": -1}, "duration_s"), ({"top_p": 2}, "top_p"), ({"style": "polka"}, "style")],
+)
+def test_a_bad_field_is_named_before_any_work(
+    composer: Composer, s3: Any, request_: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(EventError, match=field):
+        module.handler(job(**request_), PLENTY)
+    assert "Contents" not in s3.list_objects_v2(Bucket=MUSIC_BUCKET)
+
+
+@pytest.mark.parametrize("message", [None, [], {}, {"request": {}}, job() | {"prompt": 3}])
+def test_a_message_of_another_form_is_refused(composer: Composer, message: Any) -> None:
+    with pytest.raises(TokensError):
+        module.handler(message, PLENTY)
+
+
+@pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda p: p.stem)
+def test_the_example_events_compose(composer: Composer, path: Path) -> None:
+    event = json.loads(path.read_text())
+    event["request"] = event["request"] | {"duration_s": 5, "prompt": "fresh"}
+    event.pop("prompt", None)
+    event.pop("generation", None)
+    assert module.handler(event, PLENTY)["generation"]["finished"]

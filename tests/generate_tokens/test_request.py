@@ -1,0 +1,180 @@
+"""The request: every field's range, its defaults, and errors that name the field."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import EventError, TokensError
+from generate_tokens.request import Request, parse_request, seed_of
+
+STARTED = "2026-11-22T06:00:00Z"
+EVENTS = Path(__file__).parents[2] / "generate_tokens" / "events"
+NAMES = ["prompt", "style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "date"]
+
+scalars = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20)
+)
+any_json = st.recursive(
+    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+legal_events = st.fixed_dictionaries(
+    {},
+    optional={
+        "prompt": st.sampled_from(["previous", "fresh", "s3://a-bucket/prompts/tune é.mid"]),
+        "style": st.none() | st.sampled_from(["chorale", "folk"]),
+        "seed": st.integers(0, 2**32 - 1),
+        "duration_s": st.integers(5, 3600) | st.floats(5, 3600),
+        "temperature": st.integers(0, 2) | st.floats(0, 2),
+        "top_p": st.floats(0, 1, exclude_min=True),
+        "top_k": st.integers(0, 1000),
+        "min_p": st.floats(0, 1, exclude_max=True),
+        "date": st.dates(min_value=datetime.date(1970, 1, 1)).map(str),
+    },
+)
+
+
+def parsed(bundle: Bundle, **event: Any) -> Request:
+    return parse_request(event, bundle, STARTED)
+
+
+def test_an_empty_event_takes_the_bundles_defaults(bundle: Bundle) -> None:
+    assert parsed(bundle) == Request(
+        prompt="previous",
+        style=None,
+        seed=seed_of("2026-11-22"),
+        duration_s=90.0,
+        temperature=1.0,
+        top_p=0.95,
+        top_k=0,
+        min_p=0.0,
+        date="2026-11-22",
+    )
+
+
+def test_the_seed_of_a_day_never_changes() -> None:
+    # sha256("midi-archive/2026-11-22") begins with these four bytes.
+    assert seed_of("2026-11-22") == 0x1D67A2F6
+
+
+def test_null_means_not_given(bundle: Bundle) -> None:
+    assert parsed(bundle, **dict.fromkeys(NAMES)) == parsed(bundle)
+
+
+def test_the_date_may_be_the_schedulers_timestamp(bundle: Bundle) -> None:
+    assert parsed(bundle, date="2026-11-21T23:59:00Z").date == "2026-11-21"
+
+
+def test_a_negative_zero_is_written_as_zero(bundle: Bundle) -> None:
+    assert str(parsed(bundle, temperature=-0.0).to_json()["temperature"]) == "0.0"
+
+
+def test_a_given_date_decides_the_seed(bundle: Bundle) -> None:
+    assert parsed(bundle, date="2026-01-02").seed == seed_of("2026-01-02")
+
+
+def test_unknown_field_is_named_with_the_known_ones(bundle: Bundle) -> None:
+    with pytest.raises(EventError, match=r"'durations'.*prompt, style, seed, duration_s"):
+        parsed(bundle, durations=60)
+
+
+@pytest.mark.parametrize("event", [None, [], "fresh", 7, True])
+def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle) -> None:
+    with pytest.raises(EventError, match="the event must be an object"):
+        parse_request(event, bundle, STARTED)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", "yesterday"),
+        ("prompt", 1),
+        ("prompt", "s3://a-bucket/other/tune.mid"),
+        ("prompt", "s3://a-bucket/prompts/tune.mp3"),
+        ("prompt", "s3://a-bucket/prompts/.mid"),
+        ("prompt", "s3://a-bucket/prompts/\ud800.mid"),
+        ("prompt", "s3://a-bucket/prompts/a\nb.mid"),
+        ("prompt", "s3://a-bucket/prompts/" + "n" * 1100 + ".mid"),
+        ("style", "polka"),
+        ("style", ["chorale"]),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("seed", 1.0),
+        ("seed", True),
+        ("duration_s", -1),
+        ("duration_s", 4.9),
+        ("duration_s", 3601),
+        ("duration_s", 10**400),
+        ("duration_s", "60"),
+        ("duration_s", True),
+        ("temperature", 2.1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_p", 0),
+        ("top_p", 2),
+        ("top_k", 1001),
+        ("top_k", 1.5),
+        ("min_p", 1),
+        ("min_p", -0.1),
+        ("date", "22.11.2026"),
+        ("date", "2026-02-30"),
+        ("date", "2026-W01-1"),
+        ("date", "1969-12-31"),
+        ("date", "2026-11-221"),
+        ("date", 20261122),
+    ],
+)
+def test_a_value_out_of_form_is_refused_by_the_fields_name(
+    field: str, value: object, bundle: Bundle
+) -> None:
+    with pytest.raises(EventError) as caught:
+        parsed(bundle, **{field: value})
+    message = str(caught.value)
+    assert message.startswith(f"{field} must be ")
+    assert ", got " in message
+    assert len(message) < 250
+    assert message.isascii()
+
+
+def test_a_broken_start_time_is_the_state_machines_fault(bundle: Bundle) -> None:
+    with pytest.raises(TokensError, match=r"execution\.started"):
+        parse_request({}, bundle, "this morning")
+
+
+@given(event=legal_events)
+def test_parsing_a_normalised_request_changes_nothing(
+    event: dict[str, object], bundle: Bundle
+) -> None:
+    request = parse_request(event, bundle, STARTED)
+    through_json = json.loads(json.dumps(request.to_json()))
+    again = parse_request(through_json, bundle, "1999-01-01T00:00:00Z")
+    assert again == request
+    assert json.dumps(again.to_json()) == json.dumps(request.to_json())
+
+
+@given(event=any_json | st.dictionaries(st.sampled_from(NAMES), any_json))
+def test_any_json_is_parsed_or_refused_as_an_event_error(event: object, bundle: Bundle) -> None:
+    try:
+        request = parse_request(event, bundle, STARTED)
+    except EventError as error:
+        assert str(error).isascii()  # noqa: PT017 - either outcome is right
+    else:
+        assert isinstance(request, Request)
+
+
+@pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_example_events_are_legal(path: Path, bundle: Bundle) -> None:
+    job = json.loads(path.read_text())
+    assert isinstance(parse_request(job["request"], bundle, job["execution"]["started"]), Request)
+
+
+def test_there_are_example_events() -> None:
+    assert len(list(EVENTS.glob("*.json"))) >= 3

@@ -1,0 +1,83 @@
+"""The tracker: what it says after each token, and that training and decoding read the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from dataset import vocabulary_entries
+
+from generate_tokens.state import Features, MusicState, Vocabulary, features_of
+from tests.generate_tokens.music import ids_of, state_after
+
+START = ("Bar_None", "TimeSig_3/4", "Position_0", "Tempo", "Program_0")
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tokenizer: Any) -> Vocabulary:
+    return Vocabulary(vocabulary_entries(tokenizer))
+
+
+def sounding(state: MusicState) -> set[int]:
+    bits = state.sounding
+    return {p + state.vocabulary.lowest_pitch for p in range(128) if bits >> p & 1}
+
+
+def test_a_note_sounds_from_its_duration_until_its_end(
+    tokenizer: Any, vocabulary: Vocabulary
+) -> None:
+    ids = ids_of(tokenizer, *START, "Pitch_60", "Duration_1.0.12")
+    assert sounding(state_after(vocabulary, ids[:-1])) == set()
+    assert sounding(state_after(vocabulary, ids)) == {60}
+    assert sounding(state_after(vocabulary, [*ids, *ids_of(tokenizer, "Position_11")])) == {60}
+    assert sounding(state_after(vocabulary, [*ids, *ids_of(tokenizer, "Position_12")])) == set()
+
+
+def test_a_bar_line_moves_the_tick_by_the_metre(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    ids = ids_of(tokenizer, *START, "Pitch_60", "Duration_0.6.12", "Bar_None", "TimeSig_6/8")
+    state = state_after(vocabulary, ids)
+    assert (state.tick, state.bar_ticks, state.position) == (36, 72, -1)
+    state.step(ids_of(tokenizer, "Bar_None")[0])
+    assert (state.tick, state.empty_bars) == (108, 1)
+
+
+def test_seconds_follow_tempo_and_the_metres_beat(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    names = (*START, "Pitch_60", "Duration_1.0.12", "Bar_None", "TimeSig_6/8", "Bar_None")
+    state = state_after(vocabulary, ids_of(tokenizer, *names))
+    quarters = 3 + 3  # a 3/4 bar and a 6/8 bar
+    assert state.seconds == pytest.approx(quarters * 60 / state.qpm)
+    assert state.end_s == pytest.approx(60 / state.qpm)
+
+
+def test_programmes_are_ranked_by_their_number(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    numbers = [vocabulary.value[i] for i in vocabulary.program_ids]
+    assert numbers == sorted(numbers) and len(numbers) == vocabulary.programs
+    assert state_after(vocabulary, []).program == vocabulary.programs
+    assert state_after(vocabulary, ids_of(tokenizer, *START)).program == 0
+
+
+def test_a_new_piece_forgets_the_music_but_not_the_tick(
+    tokenizer: Any, vocabulary: Vocabulary
+) -> None:
+    state = state_after(
+        vocabulary, ids_of(tokenizer, *START, "Pitch_60", "Duration_8.0.4", "Position_24")
+    )
+    state.begin_piece()
+    assert (state.tick, state.sounding, state.qpm, state.seconds, state.notes) == (24, 0, 0, 0, 0)
+
+
+def test_features_hold_one_row_a_token(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    ids = ids_of(tokenizer, *START, "Pitch_60", "Duration_1.0.12", "Position_12", "Pitch_62")
+    features: Features = features_of(ids, vocabulary)
+    assert features.tick.tolist() == [0] * 7 + [12] * 2
+    assert features.program.tolist() == [12] * 4 + [0] * 5
+    hot = features.unpacked(vocabulary.pitches)
+    assert hot.shape == (9, vocabulary.pitches)
+    assert hot.sum() == 1 and hot[6, 60 - vocabulary.lowest_pitch] == 1
+    assert features.sounding.dtype == np.uint8
+
+
+def test_unknown_token_types_are_refused() -> None:
+    with pytest.raises(ValueError, match="Velocity"):
+        Vocabulary([("BOS", "None"), ("Velocity", "100")])

@@ -1,0 +1,244 @@
+"""Writing a piece: the order of the keys, what happens when S3 fails, what is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import (
+    EventError,
+    ModelMismatchError,
+    PromptError,
+    StorageError,
+    TokensError,
+)
+from generate_tokens.storage import TokenStore
+from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore, archive_keys
+from tests.conftest import MUSIC_BUCKET
+
+DATE = "2026-11-22"
+
+
+class FaultyS3:
+    """S3 as it is, but the n-th write (from 0) fails; remembers the order of the writes."""
+
+    def __init__(self, s3: Any, failing: int | None = None, error: Exception | None = None) -> None:
+        self._s3 = s3
+        self._failing = failing
+        self._error = error or ClientError(
+            {"Error": {"Code": "SlowDown", "Message": "Please reduce your request rate."}},
+            "PutObject",
+        )
+        self.written: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
+
+    def put_object(self, **request: Any) -> Any:
+        if len(self.written) == self._failing:
+            raise self._error
+        self.written.append(request["Key"])
+        return self._s3.put_object(**request)
+
+
+def save(s3: Any, date: str = DATE, midi: bytes = b"MThd and so on") -> dict[str, Any]:
+    origin = {"model_id": "ab" * 32, "date": date, "style": "folk", "seed": 7}
+    record = {**origin, "duration_s": 61.5, "notes": 400}
+    return PieceStore(MUSIC_BUCKET, s3).save(midi, {**origin, "ids": [1, 2]}, record)
+
+
+def objects(s3: Any) -> dict[str, bytes]:
+    listed = s3.list_objects_v2(Bucket=MUSIC_BUCKET).get("Contents", [])
+    return {
+        entry["Key"]: s3.get_object(Bucket=MUSIC_BUCKET, Key=entry["Key"])["Body"].read()
+        for entry in listed
+    }
+
+
+def test_the_archive_is_complete_before_the_latest_keys_change(s3: Any) -> None:
+    watched = FaultyS3(s3)
+    save(watched)
+    keys = archive_keys(DATE)
+    assert set(watched.written[:3]) == set(keys.values())
+    assert watched.written[3:] == [LATEST_MIDI, LATEST_TOKENS]
+
+
+def test_a_piece_is_under_the_keys_that_the_companion_site_reads(s3: Any) -> None:
+    save(s3)
+    assert set(objects(s3)) == {
+        "neural-net/2026-11-22_sequence.mid",
+        "neural-net/2026-11-22_sequence.json",
+        "neural-net/2026-11-22_tokens.json",
+        "neural-net/model-prediction.mid",
+        "neural-net/token_sequence.json",
+    }
+
+
+def test_the_midi_says_what_it_is(s3: Any) -> None:
+    save(s3)
+    for key in (LATEST_MIDI, archive_keys(DATE)["archive"]):
+        head = s3.head_object(Bucket=MUSIC_BUCKET, Key=key)
+        assert head["ContentType"] == "audio/midi"
+        assert head["Metadata"] == {
+            "model-id": "ab" * 32,
+            "seed": "7",
+            "style": "folk",
+            "duration-s": "61.5",
+            "notes": "400",
+            "date": DATE,
+        }
+    assert s3.head_object(Bucket=MUSIC_BUCKET, Key=LATEST_TOKENS)["ContentType"] == (
+        "application/json"
+    )
+
+
+def test_the_record_in_s3_is_the_one_returned(s3: Any) -> None:
+    record = save(s3)
+    assert json.loads(objects(s3)[archive_keys(DATE)["record"]]) == record
+    assert record["keys"] == {**archive_keys(DATE), "latest": LATEST_MIDI}
+    assert record["sha256"] == hashlib.sha256(b"MThd and so on").hexdigest()
+
+
+def test_saving_a_day_again_writes_the_same_bytes(s3: Any) -> None:
+    save(s3)
+    first = objects(s3)
+    save(s3)
+    assert objects(s3) == first
+
+
+def test_an_older_day_leaves_the_latest_piece_alone(s3: Any) -> None:
+    save(s3, "2026-11-22", b"MThd newer")
+    record = save(s3, "2026-11-21", b"MThd older")
+    assert record["keys"]["latest"] is None
+    stored = objects(s3)
+    assert stored[LATEST_MIDI] == b"MThd newer"
+    assert json.loads(stored[LATEST_TOKENS])["date"] == "2026-11-22"
+    assert stored[archive_keys("2026-11-21")["archive"]] == b"MThd older"
+
+
+@pytest.mark.parametrize("body", [b"", b"[1, 2, 3]", b'{"date": 7}', b'{"date": "tomorrow"}'])
+def test_latest_tokens_without_a_date_are_replaced(body: bytes, s3: Any) -> None:
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=LATEST_TOKENS, Body=body)
+    assert save(s3)["keys"]["latest"] == LATEST_MIDI
+
+
+@pytest.mark.parametrize("failing", range(5))
+def test_a_write_that_fails_leaves_no_half_piece_and_can_be_repeated(failing: int, s3: Any) -> None:
+    save(s3, "2026-11-21", b"MThd yesterday")
+    with pytest.raises(StorageError, match=r"cannot write s3://.*SlowDown"):
+        save(FaultyS3(s3, failing))
+    stored = objects(s3)
+    latest = stored[LATEST_MIDI]
+    assert latest == (b"MThd yesterday" if failing < 4 else b"MThd and so on")
+    if latest == b"MThd and so on":
+        assert all(key in stored for key in archive_keys(DATE).values())
+    save(s3)
+    assert objects(s3)[LATEST_MIDI] == b"MThd and so on"
+
+
+def test_a_connection_that_breaks_is_a_storage_error(s3: Any) -> None:
+    broken = FaultyS3(s3, 0, EndpointConnectionError(endpoint_url="http://127.0.0.1:9"))
+    with pytest.raises(StorageError, match="Could not connect"):
+        save(broken)
+
+
+def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> None:
+    class Refusing(FaultyS3):
+        def get_object(self, **request: Any) -> Any:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetObject")
+
+    watched = Refusing(s3)
+    with pytest.raises(StorageError, match=r"cannot read s3://.*token_sequence\.json.*Denied"):
+        save(watched)
+    assert watched.written == []
+
+
+def test_tomorrow_finds_the_tokens_saved_today(s3: Any, bundle: Bundle) -> None:
+    tokens = {"model_id": bundle.model_id, "date": DATE, "style": "folk", "seed": 7, "ids": [1, 3]}
+    record = {**tokens, "duration_s": 1.0, "notes": 1}
+    PieceStore(MUSIC_BUCKET, s3).save(b"MThd", tokens, record)
+    previous = TokenStore(MUSIC_BUCKET, bundle, s3).previous("2026-11-23")
+    assert (previous.date, previous.ids) == (DATE, (1, 3))
+
+
+def test_the_tokens_of_a_run_are_read_where_generate_tokens_wrote_them(
+    s3: Any, bundle: Bundle
+) -> None:
+    uri = TokenStore(MUSIC_BUCKET, bundle, s3).write_run("daily-1", [1, 2, 3])
+    store = PieceStore(MUSIC_BUCKET, s3)
+    assert store.read_run_tokens("daily-1", uri, 3, bundle) == [1, 2, 3]
+    with pytest.raises(TokensError, match="holds 3 ids, the message says 2"):
+        store.read_run_tokens("daily-1", uri, 2, bundle)
+    with pytest.raises(TokensError, match=r"tokens\.s3_uri must be"):
+        store.read_run_tokens("daily-2", uri, 3, bundle)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"", TokensError),
+        (b"[]", TokensError),
+        (b'{"model_id": "00", "ids": [1]}', ModelMismatchError),
+        (b"{}", TokensError),
+        (b" " * 4_000_001, TokensError),
+    ],
+)
+def test_run_tokens_out_of_form_are_refused(
+    body: bytes, error: type[Exception], s3: Any, bundle: Bundle
+) -> None:
+    key = "runs/daily-1/tokens.json"
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=key, Body=body)
+    with pytest.raises(error, match=key):
+        PieceStore(MUSIC_BUCKET, s3).read_run_tokens(
+            "daily-1", f"s3://{MUSIC_BUCKET}/{key}", 1, bundle
+        )
+
+
+def test_a_missing_run_is_refused(s3: Any, bundle: Bundle) -> None:
+    uri = f"s3://{MUSIC_BUCKET}/runs/daily-1/tokens.json"
+    with pytest.raises(TokensError, match="is missing"):
+        PieceStore(MUSIC_BUCKET, s3).read_run_tokens("daily-1", uri, 1, bundle)
+
+
+def test_a_prompt_is_read(s3: Any) -> None:
+    s3.put_object(Bucket=MUSIC_BUCKET, Key="prompts/a/tune é.mid", Body=b"MThd")
+    uri = f"s3://{MUSIC_BUCKET}/prompts/a/tune é.mid"
+    assert PieceStore(MUSIC_BUCKET, s3).read_prompt(uri) == b"MThd"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://another-bucket/prompts/tune.mid",
+        f"s3://{MUSIC_BUCKET}/neural-net/model-prediction.mid",
+        f"s3://{MUSIC_BUCKET}/prompts/tune.txt",
+        f"s3://{MUSIC_BUCKET}-2/prompts/tune.mid",
+        "previous",
+    ],
+)
+def test_a_prompt_elsewhere_is_refused_with_the_accepted_form(uri: str, s3: Any) -> None:
+    with pytest.raises(EventError, match=rf"prompt must be s3://{MUSIC_BUCKET}/prompts/NAME\.mid"):
+        PieceStore(MUSIC_BUCKET, s3).read_prompt(uri)
+
+
+def test_a_missing_prompt_is_named(s3: Any) -> None:
+    with pytest.raises(PromptError, match=r"no prompt at .*nothing\.mid"):
+        PieceStore(MUSIC_BUCKET, s3).read_prompt(f"s3://{MUSIC_BUCKET}/prompts/nothing.mid")
+
+
+def test_a_prompt_of_40_mb_is_refused_before_it_is_read(s3: Any) -> None:
+    class Unread:
+        def read(self) -> bytes:
+            raise AssertionError("the body was read")
+
+    class Huge(FaultyS3):
+        def get_object(self, **_: Any) -> Any:
+            return {"ContentLength": 40_000_000, "Body": Unread()}
+
+    with pytest.raises(PromptError, match=r"is 40\.0 MB; the limit is 1 MB"):
+        PieceStore(MUSIC_BUCKET, Huge(s3)).read_prompt(f"s3://{MUSIC_BUCKET}/prompts/huge.mid")

@@ -1,0 +1,174 @@
+"""Windows, trainer and export: what is trained is what is decoded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dataset import Dataset, make_tokenizer, vocabulary_entries
+from export import compare, export_bundle
+from model import ModelConfig, MusicModel
+from optimizer import orthogonalise
+from torch.nn import functional
+from trainer import PREFIX, TrainConfig, Windows, load_checkpoint, loss_of, nats_per_note, train
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.decoder import Decoder
+from generate_tokens.state import PITCH, Features, MusicState, Vocabulary
+
+VOCABULARY = Vocabulary(vocabulary_entries(make_tokenizer()))
+SHORT = TrainConfig(steps=30, batch=4, warmup_steps=5)
+
+
+@pytest.fixture(scope="module")
+def windows(dataset: Dataset) -> Windows:
+    return Windows(dataset, VOCABULARY, 64)
+
+
+def small() -> ModelConfig:
+    return ModelConfig(
+        vocabulary=VOCABULARY.size,
+        pitches=VOCABULARY.pitches,
+        programs=VOCABULARY.programs,
+        channels=64,
+        layers=2,
+        heads=2,
+        kv_heads=2,
+        hidden=64,
+        context=64,
+    )
+
+
+def test_windows_open_with_bos_and_style_and_draw_the_same_for_a_seed(windows: Windows) -> None:
+    first = windows.draw(np.random.default_rng([0, 7]), SHORT, transpose=True)
+    again = windows.draw(np.random.default_rng([0, 7]), SHORT, transpose=True)
+    other = windows.draw(np.random.default_rng([0, 8]), SHORT, transpose=True)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    tokenizer = make_tokenizer()
+    assert set(first[0][:, 0].tolist()) == {tokenizer["BOS_None"]}
+    assert set(first[0][:, 1].tolist()) == {tokenizer["Style_folk"]}
+    assert torch.equal(first[0][:, 1:], first[1][:, :-1])
+    assert first[0].shape == (4, 64) and first[5].shape == (4, 64, VOCABULARY.pitches)
+
+
+def test_transposing_moves_pitches_and_what_sounds_together(windows: Windows) -> None:
+    piece = int(windows.train[0])
+    begin = int(windows.dataset.starts[piece]) + PREFIX
+    plain = windows.window(piece, begin, begin + 62)
+    moved = windows.window(piece, begin, begin + 62, shift=3)
+    first, last = VOCABULARY.ranges[PITCH]
+    is_pitch = (plain[0] >= first) & (plain[0] < last)
+    assert np.array_equal(moved[0] - plain[0], 3 * is_pitch)
+    assert np.array_equal(moved[4][:, 3:], plain[4][:, :-3])
+
+
+def test_a_key_out_of_range_is_left_where_it_is(windows: Windows) -> None:
+    piece = int(windows.train[0])
+    begin = int(windows.dataset.starts[piece]) + PREFIX
+    plain, moved = (windows.window(piece, begin, begin + 62, shift=s) for s in (0, 60))
+    assert np.array_equal(plain[0], moved[0]) and np.array_equal(plain[4], moved[4])
+
+
+def test_training_lowers_the_loss(windows: Windows, dataset: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    batch = windows.draw(np.random.default_rng(5), SHORT, transpose=False)
+    untrained = MusicModel(small(), vocabulary_entries(make_tokenizer()))
+    before = loss_of(untrained, batch).item()
+    model = train(dataset, small(), SHORT, tmp_path / "m.pt", compile_model=False)
+    after = loss_of(model, batch).item()
+    assert after < before - 1
+    assert nats_per_note(model, windows, np.flatnonzero(dataset.validation)) < 12
+    log = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == SHORT.steps
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(dataset: Dataset, tmp_path: Path) -> None:
+    whole = train(dataset, small(), SHORT, tmp_path / "whole.pt", compile_model=False)
+
+    class KilledError(Exception):
+        pass
+
+    stop_after = 11
+    original = TrainConfig.rate
+
+    def dying(self: TrainConfig, step: int) -> float:
+        if step == stop_after:
+            raise KilledError
+        return original(self, step)
+
+    eager = replace(SHORT, checkpoint_seconds=0.0)
+    TrainConfig.rate = dying  # type: ignore[method-assign]  # the kill, at a known step
+    try:
+        with pytest.raises(KilledError):
+            train(dataset, small(), eager, tmp_path / "cut.pt", compile_model=False)
+    finally:
+        TrainConfig.rate = original  # type: ignore[method-assign]
+    assert load_checkpoint(tmp_path / "cut.pt")[1]["step"] == stop_after
+    resumed = train(dataset, small(), eager, tmp_path / "cut.pt", compile_model=False)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_model_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    once = replace(SHORT, steps=1)
+    train(dataset, small(), once, tmp_path / "m.pt", compile_model=False)
+    with pytest.raises(ValueError, match="another model"):
+        train(dataset, replace(small(), layers=1), once, tmp_path / "m.pt", compile_model=False)
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    stack = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalise(stack))
+    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_the_exported_graph_agrees_with_pytorch(
+    windows: Windows, dataset: Dataset, tmp_path: Path, kv_heads: int
+) -> None:
+    torch.manual_seed(2)
+    config = replace(small(), kv_heads=kv_heads)
+    model = MusicModel(config, vocabulary_entries(make_tokenizer())).eval()
+    exact = export_bundle(model, tmp_path / "exact", {}, None, "#")
+    difference = compare(model, exact, windows, 0, (1, 2, 17, 50))
+    assert difference["max_logit_difference"] < 1e-4
+    held = np.flatnonzero(dataset.validation)
+    int8 = export_bundle(model, tmp_path / "int8", {}, (windows, held), "#")
+    assert int8.model["kv_dtype"] == "int8" and int8.model_id != exact.model_id
+    difference = compare(model, int8, windows, 0, (1, 2, 17, 50))
+    assert difference["kl"] < 0.01
+
+
+@torch.no_grad()
+def test_decoding_with_the_tracker_gives_the_training_loss(
+    tiny_model: Any, tiny_bundle: Path, windows: Windows
+) -> None:
+    piece = int(windows.train[1])
+    begin = int(windows.dataset.starts[piece]) + PREFIX
+    ids, *rest = windows.window(piece, begin, begin + windows.body)
+    logits = tiny_model(*(torch.from_numpy(a)[None] for a in (ids[:-1], *rest)))[0]
+    trained = functional.cross_entropy(logits, torch.from_numpy(ids[1:]), reduction="none")
+
+    state = MusicState(VOCABULARY)
+    decoder = Decoder(Bundle.load(tiny_bundle))
+    none = np.full(PREFIX, VOCABULARY.programs)
+    zeros = np.zeros(PREFIX, np.int64)
+    opening = Features(zeros, none, zeros, np.zeros((PREFIX, 10), np.uint8))
+    out = [decoder.prefill(ids[:PREFIX], opening).copy()]
+    for token in ids[PREFIX:-1]:
+        state.step(int(token))
+        out.append(
+            decoder.step(
+                int(token), max(state.position, 0), state.program, state.tick, state.sounding
+            ).copy()
+        )
+    decoded = functional.cross_entropy(
+        torch.from_numpy(np.stack(out)), torch.from_numpy(ids[PREFIX:]), reduction="none"
+    )
+    assert torch.allclose(trained[PREFIX - 1 :], decoded, atol=1e-4)

@@ -1,0 +1,276 @@
+r"""From a checkpoint to the bundle: fold, build the graph, calibrate, quantise, verify, write.
+
+The bundle is the only thing that passes from training to the Lambdas (`layers/model/`).
+
+    python training-notebook/export.py --checkpoint build/model.pt --dataset build/dataset.npz \\
+        --out layers/model
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization.matmul_nbits_quantizer import (
+    DefaultWeightOnlyQuantConfig,
+    MatMulNBitsQuantizer,
+)
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
+from model import Block, MusicModel, rotary_frequencies
+from model_card import model_card
+from onnx_graph import build_graph
+from trainer import Windows, load_checkpoint, nats_per_note
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.decoder import Decoder
+from generate_tokens.grammar import REMI_TRANSITIONS
+from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
+
+WEIGHT_BLOCK = 128  # weights that share a scale
+INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast kernels
+SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "duration_s": 90}
+PARITY_POSITIONS = (1, 2, 17, 100, 300)
+
+
+def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
+    """The weights in the graph's names and orientation; shared embedding rows are summed out."""
+
+    def array(tensor: torch.Tensor) -> NDArray[np.float32]:
+        return np.ascontiguousarray(tensor.detach().float().numpy())
+
+    weights = {
+        "token": array(model.embedding()),
+        "position": array(model.position.weight),
+        "program": array(model.program.weight),
+        "sounding": array(model.sounding),
+        "norm": array(model.norm),
+    }
+    for i, block in enumerate(model.blocks):
+        for name in ("qkv", "out", "gate_up", "down"):
+            weights[f"{i}.{name}"] = array(getattr(block, name).weight.T)
+        for name in ("norm_1", "norm_2"):
+            weights[f"{i}.{name}"] = array(getattr(block, name))
+    return weights
+
+
+@torch.no_grad()
+def calibrate_cache(
+    model: MusicModel, windows: Windows, pieces: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """[layers, 2]: the int8 step of each key and value cache, from the extremes on real windows."""
+    config = model.config
+    peaks = torch.zeros(config.layers, 2)
+    for arrays, _, _ in windows.validation(pieces):
+        ids, position, program, tick, sounding = (torch.from_numpy(a)[None] for a in arrays)
+        angles = model.angles(tick)
+        cos, sin = angles.cos(), angles.sin()
+        x = torch.nn.functional.embedding(ids[:, :-1], model.embedding())
+        x = x + model.position(position) + model.program(program) + sounding @ model.sounding
+        for i, block in enumerate(model.blocks):
+            assert isinstance(block, Block)
+            _, k, v = block.queries_keys_values(x, cos, sin)
+            peaks[i, 0] = torch.maximum(peaks[i, 0], k.abs().max())
+            peaks[i, 1] = torch.maximum(peaks[i, 1], v.abs().max())
+            x = block(x, cos, sin)
+    return (peaks / 127).numpy()
+
+
+def quantise_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Every matrix product's weights to 8 bits in blocks, except the tiny one of the pitches."""
+    quantizer = MatMulNBitsQuantizer(
+        graph,
+        bits=8,
+        block_size=WEIGHT_BLOCK,
+        is_symmetric=True,
+        accuracy_level=INT8_ACTIVATIONS,
+        nodes_to_exclude=["x.sounding/MatMul"],
+        algo_config=DefaultWeightOnlyQuantConfig(
+            block_size=WEIGHT_BLOCK, is_symmetric=True, accuracy_level=INT8_ACTIVATIONS, bits=8
+        ),
+    )
+    quantizer.process()
+    quantised: onnx.ModelProto = quantizer.model.model
+    return quantised
+
+
+def write_bundle(
+    out: Path,
+    graph: onnx.ModelProto,
+    config: Mapping[str, Any],
+    training: Mapping[str, Any],
+    card: str,
+) -> Bundle:
+    """Writes the four files to a new folder, puts it in ``out``'s place and returns it verified."""
+    tokenizer = make_tokenizer()
+    entries = vocabulary_entries(tokenizer)
+    ids = {kind.lower(): tokenizer[f"{kind}_None"] for kind in ("PAD", "BOS", "EOS")}
+    styles = {style: tokenizer[f"Style_{style}"] for style in STYLES}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        onnx.save(graph, folder / "model.onnx")
+        tokenizer.save(folder)
+        digest = hashlib.sha256()
+        for name in ("model.onnx", "tokenizer.json"):
+            digest.update((folder / name).read_bytes())
+        manifest = {
+            "format": 1,
+            "model_id": digest.hexdigest(),
+            "tokenizer": {"class": type(tokenizer).__name__, "miditok": version("miditok")},
+            "model": dict(config),
+            "vocabulary": entries,
+            "grammar": REMI_TRANSITIONS,
+            "ids": {**ids, "styles": styles},
+            "ticks_per_beat": TICKS_PER_BEAT,
+            "sampling": SAMPLING,
+            "training": dict(training),
+        }
+        (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        (folder / "MODEL_CARD.md").write_text(card)
+        Bundle.load(folder)
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    out.chmod(0o755)
+    return Bundle.load(out)
+
+
+def bundle_config(model: MusicModel, quantised: bool) -> dict[str, Any]:
+    """What the decoder must know of the graph."""
+    by_index, by_tick = rotary_frequencies(model.config.head_size)
+    return {
+        **model.config.to_json(),
+        "head_size": model.config.head_size,
+        "kv_dtype": "int8" if quantised else "float32",
+        "weight_dtype": "int8" if quantised else "float32",
+        "rotary": {"by_index": by_index, "by_tick": by_tick},
+    }
+
+
+def export_bundle(
+    model: MusicModel,
+    out: Path,
+    training: Mapping[str, Any],
+    calibration: tuple[Windows, NDArray[np.int64]] | None,
+    card: str,
+) -> Bundle:
+    """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32."""
+    config = bundle_config(model, calibration is not None)
+    scales = None if calibration is None else calibrate_cache(model, *calibration)
+    graph = build_graph(config, folded_weights(model), scales)
+    if calibration is not None:
+        graph = quantise_weights(graph)
+    return write_bundle(out, graph, config, training, card)
+
+
+@torch.no_grad()
+def compare(
+    model: MusicModel, bundle: Bundle, windows: Windows, piece: int, positions: tuple[int, ...]
+) -> dict[str, float]:
+    """Decoder against PyTorch on one real window: greatest logit difference and mean KL in nats.
+
+    The decoder prefills up to each position and takes one step; both ways must agree.
+    """
+    start = int(windows.dataset.starts[piece]) + 2
+    room = int(windows.dataset.starts[piece + 1]) - 1 - start
+    arrays = windows.window(piece, start, start + min(windows.body, room))
+    ids, position, program, tick, sounding = (torch.from_numpy(a)[None] for a in arrays)
+    reference = model(ids[:, :-1], position, program, tick, sounding)[0].numpy()
+    packed = np.packbits(sounding[0].numpy().astype(bool), axis=-1, bitorder="little")
+    features = Features(arrays[1], arrays[2], tick[0].numpy().astype(np.int64), packed)
+    decoder = Decoder(bundle)
+    worst, divergence = 0.0, []
+    for n in (p for p in positions if p < len(arrays[0]) - 1):
+        prefilled = decoder.prefill(arrays[0][:n], _first(features, n)).copy()
+        stepped = decoder.step(
+            int(arrays[0][n]),
+            int(features.position[n]),
+            int(features.program[n]),
+            int(features.tick[n]),
+            int.from_bytes(packed[n].tobytes(), "little"),
+        ).copy()
+        for got, want in ((prefilled, reference[n - 1]), (stepped, reference[n])):
+            worst = max(worst, float(np.abs(got - want).max()))
+            p, q = (torch.from_numpy(x).double().log_softmax(-1) for x in (want, got))
+            divergence.append(float((p.exp() * (p - q)).sum()))
+    return {"max_logit_difference": worst, "kl": float(np.mean(divergence))}
+
+
+def _first(features: Features, n: int) -> Features:
+    return Features(*(array[:n] for array in vars(features).values()))
+
+
+def _commit() -> str:
+    """The commit that the training code is at, or 'unknown' outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Export a checkpoint as the bundle of the layer.")
+    parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
+    parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
+    parser.add_argument("--out", type=Path, default=Path("layers/model"))
+    parser.add_argument("--float32", action="store_true", help="no quantisation at all")
+    a = parser.parse_args()
+    model, facts = load_checkpoint(a.checkpoint)
+    dataset = Dataset.load(a.dataset)
+    windows = Windows(
+        dataset, Vocabulary(vocabulary_entries(make_tokenizer())), model.config.context
+    )
+    held = np.flatnonzero(dataset.validation)
+    training = {
+        "pieces": int((~dataset.validation).sum()),
+        "validation_pieces": len(held),
+        "dataset_tokens": int(dataset.starts[-1]),
+        "tokens_seen": facts["step"] * facts["train_config"]["batch"] * model.config.context,
+        "steps": facts["step"],
+        "wall_minutes": round(facts["spent_s"] / 60, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4),
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    long_enough = held[np.diff(dataset.starts)[held] > model.config.context]
+    with tempfile.TemporaryDirectory() as scratch:
+        exact = export_bundle(model, Path(scratch) / "model", training, None, "float32 check")
+        training["parity_float32"] = compare(
+            model, exact, windows, int(long_enough[0]), PARITY_POSITIONS
+        )
+        if not a.float32:
+            int8 = export_bundle(
+                model, Path(scratch) / "int8", training, (windows, held), "int8 check"
+            )
+            training["parity_int8"] = compare(
+                model, int8, windows, int(long_enough[0]), PARITY_POSITIONS
+            )
+    bundle = export_bundle(
+        model, a.out, training, None if a.float32 else (windows, held), model_card(training)
+    )
+    size = (a.out / "model.onnx").stat().st_size
+    print(f"{a.out}: model {bundle.model_id[:12]}, model.onnx {size / 1e6:.2f} MB")
+    print(json.dumps(training))
+    print("next: ./run.sh composes a piece with it; ./deploy.sh puts it into your account")
+
+
+if __name__ == "__main__":
+    main()
