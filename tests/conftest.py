@@ -19,6 +19,8 @@ from generate_tokens.bundle import Bundle, model_id_of
 if TYPE_CHECKING:
     from miditok import MusicTokenizer
 
+    from local_aws.server import LocalAws
+
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[_name]
 os.environ.update(
@@ -154,3 +156,21 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     facts = {"note": "untrained, for tests"}
     export_bundle(tiny_model, directory, facts, None, "# An untrained model for tests\n")
     return directory
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
+    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs."""
+    from local_aws.compose import deploy
+    from local_aws.runtime import ensure_runtime
+    from local_aws.server import LocalAws
+
+    path = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    os.environ["PYTHON"] = sys.executable
+    try:
+        with LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws:
+            yield aws, deploy(aws)
+    finally:
+        os.environ["PATH"] = path
+        del os.environ["PYTHON"]

@@ -1,0 +1,308 @@
+"""`./run.sh`: one piece, or several days of pieces, through the real deployment on this machine.
+
+Starts the local AWS, deploys into it with ./deploy.sh, fires the deployed schedule for each day,
+waits, and copies what was saved. Knows the order of things and what to tell people; the AWS parts
+are LocalAws's, the words about a piece are report.py's, and run.sh has seen to it that no AWS
+settings of the caller's are left. The event's fields are passed on unchecked: checking them is the
+deployed functions' task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, TextIO
+
+from local_aws.executions import history, stages_s, wait_for
+from local_aws.report import Piece, describe, how_to_play, piece_of
+from local_aws.runtime import RuntimeBuildError, ensure_runtime
+from local_aws.schedule import ScheduleError, StartError, fire
+from local_aws.server import LocalAws
+
+ROOT = Path(__file__).resolve().parents[1]
+POLL_S = 0.1
+SPARSE_S = 15.0
+ARCHITECTURES = {
+    "x86_64": "x86_64",
+    "amd64": "x86_64",
+    "aarch64": "arm64",
+    "arm64": "arm64",
+}
+# Schedules fire at six in the morning: the hour of day that deploy.sh sets.
+SCHEDULED_HOUR = 6
+
+
+class ComposeError(RuntimeError):
+    """No piece was made; the message says why, for people."""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The options of run.sh."""
+    parser = argparse.ArgumentParser(
+        prog="./run.sh",
+        description="Compose a piece of music on this machine, through the same functions, state "
+        "machine and schedule that ./deploy.sh puts on AWS.",
+        epilog="The last line of the output is one JSON object with the facts about the piece.",
+    )
+    event = parser.add_argument_group("the piece (what is left out is decided by the model)")
+    event.add_argument("--style", help="one of the styles in layers/model/MODEL_CARD.md")
+    event.add_argument("--seed", type=int, help="0 to 4294967295 (default: from the date)")
+    event.add_argument("--duration-s", type=float, help="length wanted, 5 to 3600 (default: 90)")
+    event.add_argument("--temperature", type=float, help="0 to 2; 0 takes the likeliest token")
+    event.add_argument("--top-p", type=float, help="over 0, to 1: keep the likeliest tokens")
+    event.add_argument("--top-k", type=int, help="0 to 1000 tokens; 0 keeps all")
+    event.add_argument("--min-p", type=float, help="0 to below 1: drop the far less likely")
+    event.add_argument(
+        "--prompt",
+        help="'previous', 'fresh', or a .mid file to go on from; of several days, the first "
+        "(default: previous)",
+    )
+    event.add_argument(
+        "--date",
+        help="YYYY-MM-DD; of several days, the first (default: the last is today)",
+    )
+    parser.add_argument(
+        "--days",
+        type=int,
+        default=1,
+        help="consecutive days, a piece for each (default: 1)",
+    )
+    parser.add_argument("--out", help="folder for the pieces (default: out/ beside run.sh)")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the local AWS running until Ctrl-C"
+    )
+    options = parser.parse_args(arguments)
+    if options.days < 1:
+        parser.error("--days must be at least 1")
+    return options
+
+
+def event_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The event's fields that were given, by their names in the event."""
+    names = ("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def days_of(options: argparse.Namespace, today: date) -> list[date | str]:
+    """The days to compose for. A date that is none goes to the functions as it is: they refuse."""
+    if options.date is None:
+        first = today - timedelta(days=options.days - 1)
+    else:
+        try:
+            first = date.fromisoformat(options.date)
+        except ValueError:
+            return [options.date]
+    return [first + timedelta(days=number) for number in range(options.days)]
+
+
+@contextmanager
+def progress(stage: str, detail: Callable[[], str] = str) -> Iterator[None]:
+    """Says on stderr what goes on, until the block ends.
+
+    On a terminal one line, rewritten; elsewhere a line at the start and then, if there is
+    something new in `detail`, one every SPARSE_S.
+    """
+    stopped = threading.Event()
+    started = time.monotonic()
+
+    def rewrite() -> None:
+        while not stopped.wait(POLL_S):
+            seconds = f" · {time.monotonic() - started:.0f} s"
+            width = shutil.get_terminal_size().columns - len(seconds) - 1
+            sys.stderr.write(f"\r\x1b[K{f'{stage} {detail()}'.rstrip()[:width]}{seconds}")
+            sys.stderr.flush()
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+    def append() -> None:
+        shown = ""
+        print(stage, file=sys.stderr, flush=True)
+        while not stopped.wait(SPARSE_S):
+            if (text := detail()) != shown:
+                print(f"{stage} {text}", file=sys.stderr, flush=True)
+                shown = text
+
+    thread = threading.Thread(target=rewrite if sys.stderr.isatty() else append, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def deploy(aws: LocalAws) -> dict[str, Any]:
+    """Runs ./deploy.sh against the local AWS and returns the names that it deployed."""
+    outputs = ROOT / "build" / f"outputs-{os.getpid()}.json"
+    machine = os.uname().machine
+    if machine not in ARCHITECTURES:
+        raise ComposeError(f"Lambda has no {machine} machines: use x86_64 or arm64")
+    command = [
+        str(ROOT / "deploy.sh"),
+        *("--runtime", f"python{sys.version_info.major}.{sys.version_info.minor}"),
+        *("--arch", ARCHITECTURES[machine]),
+        *("--outputs", str(outputs)),
+    ]
+    lines = [""]
+    # A session of its own, so that it and all its children end with us, however we end.
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **aws.env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        with progress("deploying", lambda: lines[-1]):
+            lines.extend(line.rstrip() for line in process.stdout)
+        if process.wait() != 0:
+            raise ComposeError("deploy.sh failed:\n" + "\n".join(lines[1:]))
+        deployed: dict[str, Any] = json.loads(outputs.read_text())
+        return deployed
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+        outputs.unlink(missing_ok=True)
+
+
+def upload_prompt(aws: LocalAws, bucket: str, path: Path) -> str:
+    """Puts a MIDI file where prompts belong and returns its S3 URI."""
+    body = path.read_bytes()
+    key = f"prompts/{hashlib.sha256(body).hexdigest()[:16]}.mid"
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType="audio/midi")
+    return f"s3://{bucket}/{key}"
+
+
+def compose_day(
+    aws: LocalAws,
+    deployed: Mapping[str, Any],
+    day: date | str,
+    event: Mapping[str, Any],
+    out: Path,
+) -> Piece:
+    """Fires the schedule for one day, waits for the execution, and copies what it saved."""
+    started = time.monotonic()
+    scheduled = datetime.now(UTC)
+    if isinstance(day, date):
+        scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
+    overrides = {**event, "date": day} if isinstance(day, str) else dict(event)
+    now = [""]
+
+    def entered(history_event: Mapping[str, Any]) -> None:
+        if "stateEnteredEventDetails" in history_event:
+            now[0] = history_event["stateEnteredEventDetails"]["name"]
+
+    with progress(f"composing for {scheduled:%Y-%m-%d}", lambda: now[0]):
+        execution = fire(aws, deployed["schedule"], scheduled, overrides)
+        ended = wait_for(aws, execution, entered)
+    if ended["status"] != "SUCCEEDED":
+        raise ComposeError(f"the execution failed: {failure(ended)}")
+    result = json.loads(ended["output"])
+    keys = result["record"]["keys"]
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("archive", "record"):
+        target = out / Path(keys[name]).name
+        saved = aws.client("s3").get_object(Bucket=result["bucket"], Key=keys[name])
+        target.write_bytes(saved["Body"].read())
+    stages = stages_s(history(aws, execution)) | {"piece": time.monotonic() - started}
+    return piece_of(result, out / Path(keys["archive"]).name, stages)
+
+
+def failure(ended: Mapping[str, Any]) -> str:
+    """Error name and message of a failed execution. Lambda's cause is JSON with more than that."""
+    cause = ended.get("cause") or ""
+    with suppress(ValueError, KeyError, TypeError):  # not from a function: it is the message
+        cause = json.loads(cause)["errorMessage"]
+    return f"{ended.get('error') or ended['status']}: {cause}"
+
+
+def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) -> None:
+    """Everything that run.sh does once its environment is there. Raises ComposeError.
+
+    `begun` is when run.sh began, by time.time().
+    """
+    setup_s = {"environment": time.time() - begun}
+    started = time.monotonic()
+    event = event_fields(options)
+    out = caller / options.out if options.out else ROOT / "out"
+    prompt_file = None
+    if options.prompt in {"previous", "fresh"} or (options.prompt or "").startswith("s3://"):
+        event["prompt"] = options.prompt
+    elif options.prompt is not None:
+        prompt_file = caller / options.prompt
+        if not prompt_file.is_file():
+            raise ComposeError(f"--prompt: there is no file {prompt_file}")
+    with progress("preparing the functions' runtime"):
+        runtime_dir = ensure_runtime(ROOT / ".cache")
+    with log.open("w") as lines, LocalAws(runtime_dir, log=_log_to(lines)) as aws:
+        aws_ready = time.monotonic()
+        deployed = deploy(aws)
+        setup_s |= {"start": aws_ready - started, "deploy": time.monotonic() - aws_ready}
+        if prompt_file:
+            event["prompt"] = upload_prompt(aws, deployed["music_bucket"], prompt_file)
+        pieces = []
+        for day in days_of(options, datetime.now(UTC).date()):
+            piece = compose_day(aws, deployed, day, event, out)
+            event.pop("prompt", None)  # the days after the first go on from the last
+            pieces.append(piece)
+            print(f"{piece.date}\n{describe(piece)}\n", flush=True)
+        print(how_to_play(pieces[-1].midi))
+        facts = [piece.to_json() for piece in pieces]
+        for fact in facts:
+            fact["stages_s"] = {
+                **{k: round(v, 2) for k, v in setup_s.items()},
+                **fact["stages_s"],
+            }
+            fact["stages_s"]["total"] = round(time.time() - begun, 2)
+        if options.keep:
+            print(f"\nThe local AWS is at {aws.endpoint}; Ctrl-C ends it. For a client:")
+            for name, value in aws.env.items():
+                print(f"export {name}={value}")
+        last = facts[-1] if options.days == 1 else {**facts[-1], "pieces": facts}
+        print(json.dumps(last), flush=True)
+        if options.keep:
+            signal.pause()
+
+
+def _log_to(lines: TextIO) -> Callable[[str], None]:
+    def log(line: str) -> None:
+        lines.write(line + "\n")
+        lines.flush()
+
+    return log
+
+
+def main() -> int:
+    """Exit status: 0 with a piece, 1 without one, 130 after Ctrl-C."""
+    options = parse_arguments(sys.argv[1:])
+    log = ROOT / "build" / "run.log"
+    log.parent.mkdir(exist_ok=True)
+    try:
+        caller = Path(os.environ.get("INVOKED_FROM", Path.cwd()))
+        compose(options, caller, log, float(os.environ.get("RUN_BEGUN", time.time())))
+    except KeyboardInterrupt:
+        return 130
+    except (ComposeError, RuntimeBuildError, ScheduleError, StartError) as error:
+        print(f"{error}\nWhat the functions wrote is in {log}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""Enforces IAM inside moto: who may do what, with every role's own policies.
+
+moto knows resources for S3, SQS and IAM only, takes every Condition for true, and checks no trust
+policy when a service assumes a role. Here its check is replaced: `policy.py` evaluates, and a
+request gets the action name, the resource and the condition keys that AWS would give it. As on
+AWS, reading a missing object without s3:ListBucket on its bucket is AccessDenied, not NoSuchKey.
+
+Known conditions: s3:prefix and s3:delimiter of a listing, aws:SourceAccount and aws:SourceArn
+when a service assumes a role, and aws:SecureTransport, which is always "true": plain http on
+the loopback stands for TLS. Not checked: iam:PassRole, bucket policies for bucket-level requests,
+bucket policies that allow. Every refusal goes to the log with role, action and resource.
+"""
+
+import json
+import re
+import urllib.parse
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.awsrequest import AWSRequest
+from moto.core.exceptions import JsonRESTError
+from moto.iam.access_control import IAMPolicy, IAMRequestBase, PermissionResult
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
+from moto.s3.exceptions import MissingBucket
+from moto.s3.models import FakeBucket, s3_backends
+from moto.sts.models import sts_backends
+
+from local_aws.policy import Decision, PolicyError, decide
+from local_aws.replacing import replace
+
+PARTITION = "aws"
+
+
+class AssumeRoleError(RuntimeError):
+    """The role does not exist, or its trust policy does not name the service that wants it."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    access_key: str
+    secret_key: str
+    session_token: str = ""
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_SESSION_TOKEN": self.session_token,
+        }
+
+
+class Iam:
+    """The roles of one account; `install` makes moto ask it."""
+
+    def __init__(self, account: str, region: str, log: Callable[[str], None]) -> None:
+        self._account, self._region, self._log = account, region, log
+
+    def install(self, stack: ExitStack) -> None:
+        """Replace moto's checks until `stack` closes."""
+        original = IAMRequestBase.check_action_permitted
+
+        def check(request: IAMRequestBase, resource: str) -> None:
+            if request._action == "sts:AssumeRole":  # there moto knows the trust policy
+                original(request, resource)
+            elif request._action != "sts:GetCallerIdentity":  # always allowed
+                self._check(request, resource)
+
+        def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
+            return self._bucket_permission(bucket, action, resource)
+
+        replace(stack, IAMRequestBase, "check_action_permitted", check)
+        replace(stack, IAMRequestBase, "_create_aws_request", _signed_request)
+        replace(stack, FakeBucket, "get_permission", bucket_permission)
+
+    def make_administrator(self) -> Credentials:
+        backend = iam_backends[self._account][PARTITION]
+        allow_all = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allow_all]})
+        backend.create_user(self._region, "administrator")
+        backend.put_user_policy("administrator", "everything", document)
+        key = backend.create_access_key("administrator", "AKIA")
+        return Credentials(key.access_key_id, key.secret_access_key)
+
+    def assume(self, role_arn: str, service: str, session: str, source_arn: str) -> Credentials:
+        """What an AWS service does with a role it was given. Raises AssumeRoleError."""
+        try:
+            role = iam_backends[self._account][PARTITION].get_role_by_arn(role_arn)
+        except NotFoundException as error:
+            raise AssumeRoleError(f"{role_arn}: no such role") from error
+        trust = json.loads(role.assume_role_policy_document)
+        context = {"aws:SourceAccount": self._account, "aws:SourceArn": source_arn}
+        principal = ("Service", service)
+        if decide([trust], "sts:AssumeRole", role_arn, context, principal) != Decision.ALLOWED:
+            self._log(f"iam: the trust policy of {role_arn} does not let {service} assume it")
+            raise AssumeRoleError(
+                f"{role_arn}: {service} cannot assume it; name the service in its trust policy"
+            )
+        assumed = sts_backends[self._account][PARTITION].assume_role(
+            region_name=self._region,
+            role_session_name=re.sub(r"[^\w+=,.@-]", "-", session)[:64],
+            role_arn=role_arn,
+            policy=None,  # type: ignore[arg-type]  # moto's own callers pass None
+            duration=3600,
+            external_id=None,  # type: ignore[arg-type]
+        )
+        return Credentials(assumed.access_key_id, assumed.secret_access_key, assumed.session_token)
+
+    def allows(self, role_arn: str, action: str, resource: str) -> bool:
+        """Whether a role's own policies allow an action; for what services do in its name."""
+        backend = iam_backends[self._account][PARTITION]
+        name = role_arn.rsplit("/", 1)[-1]
+        try:
+            documents: list[Any] = [
+                backend.get_role_policy(name, policy)[1]
+                for policy in backend.list_role_policies(name)
+            ]
+            documents += backend.list_attached_role_policies(name)[0]
+        except NotFoundException:
+            return False
+        read = [IAMPolicy(document)._policy_json for document in documents]
+        return decide(read, action, resource, {}) == Decision.ALLOWED
+
+    def _check(self, request: IAMRequestBase, resource: str) -> None:
+        request._action, resource, context = self._asked(request, resource)
+        documents = [
+            IAMPolicy(policy)._policy_json for policy in request._access_key.collect_policies()
+        ]
+        wanted = [(request._action, resource, context)]
+        if request._service == "s3":
+            wanted += self._also_needed(request, resource)
+        for action, target, keys in wanted:
+            try:
+                decision = decide(documents, action, target, keys)
+            except PolicyError as error:
+                self._log(f"iam: a policy of {request._access_key.arn}: {error}")
+                decision = Decision.NOT_ALLOWED
+            if decision != Decision.ALLOWED:
+                self._refuse(request, action, target, decision)
+
+    def _refuse(
+        self, request: IAMRequestBase, action: str, resource: str, decision: Decision
+    ) -> None:
+        who = request._access_key.arn
+        self._log(f"iam: {who}: {action} on {resource}: {decision.value}")
+        if request._service == "s3" or _is_form(request):
+            request._raise_access_denied()
+        # moto answers JSON services in XML, which clients take for an error named "403".
+        refusal = JsonRESTError(
+            "AccessDeniedException",
+            f"User: {who} is not authorized to perform: {action} on resource: {resource}",
+        )
+        refusal.code = 403
+        raise refusal
+
+    def _asked(self, request: IAMRequestBase, resource: str) -> tuple[str, str, dict[str, str]]:
+        """Action, resource ARN and condition keys of a request; "*" where AWS has an ARN that is
+        not worked out here, so that only policies for all resources allow it.
+        """
+        context = {"aws:SecureTransport": "true", "aws:RequestedRegion": self._region}
+        action, path = request._action, request._path
+        base = f"arn:{PARTITION}:{request._service}:{self._region}:{self._account}"
+        if action.startswith("lambda:") and (named := re.search(r"/functions/([^/?]+)", path)):
+            name = urllib.parse.unquote(named[1])
+            resource = name if name.startswith("arn:") else f"{base}:function:{name}"
+            action = "lambda:InvokeFunction" if action == "lambda:Invoke" else action
+        elif action.startswith("states:"):
+            body = _json(request._body)
+            resource = str(body.get("stateMachineArn") or body.get("executionArn") or resource)
+        elif action.startswith("logs:"):
+            resource = f"{base}:log-group:{_json(request._body).get('logGroupName', '')}:*"
+        elif action.startswith("sns:"):
+            topic = urllib.parse.parse_qs(_text(request._body)).get("TopicArn", [resource])
+            resource = topic[0]
+        elif action.startswith("s3:List"):
+            query = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)
+            for name in ("prefix", "delimiter"):
+                if name in query:
+                    context[f"s3:{name}"] = query[name][0]
+        return action, resource, context
+
+    def _also_needed(
+        self, request: IAMRequestBase, resource: str
+    ) -> list[tuple[str, str, dict[str, str]]]:
+        """What S3 asks for besides the action itself."""
+        needed: list[tuple[str, str, dict[str, str]]] = []
+        if source := request._headers.get("X-Amz-Copy-Source"):
+            copied = urllib.parse.unquote(source).split("?")[0].lstrip("/")
+            needed.append(("s3:GetObject", f"arn:{PARTITION}:s3:::{copied}", {}))
+        bucket, _, key = resource.removeprefix(f"arn:{PARTITION}:s3:::").partition("/")
+        if request._action == "s3:GetObject" and key and not self._object_exists(bucket, key):
+            needed.append(("s3:ListBucket", f"arn:{PARTITION}:s3:::{bucket}", {}))
+        return needed
+
+    def _object_exists(self, bucket: str, key: str) -> bool:
+        try:
+            return s3_backends[self._account][PARTITION].get_object(bucket, key) is not None
+        except MissingBucket:
+            return True  # NoSuchBucket, for everyone
+
+    def _bucket_permission(
+        self, bucket: FakeBucket, action: str, resource: str
+    ) -> PermissionResult:
+        """A bucket policy's word on an object, for statements about everyone."""
+        if bucket.policy is None:
+            return PermissionResult.NEUTRAL
+        document: Mapping[str, Any] = json.loads(bucket.policy)
+        if decide([document], action, resource, {"aws:SecureTransport": "true"}) == Decision.DENIED:
+            self._log(f"iam: the policy of bucket {bucket.name} denies {action} on {resource}")
+            return PermissionResult.DENIED
+        return PermissionResult.NEUTRAL
+
+
+_moto_signed_request = IAMRequestBase._create_aws_request
+
+
+def _signed_request(request: IAMRequestBase) -> AWSRequest:
+    """What the client signed. For an empty body moto takes the URL's parameters instead, and
+    finds the signature wrong; only a form's fields stand for a body.
+    """
+    signed = _moto_signed_request(request)
+    if not request._body and not _is_form(request):
+        signed.data = b""
+    return signed
+
+
+def _is_form(request: IAMRequestBase) -> bool:
+    return "x-www-form-urlencoded" in (request._headers.get("Content-Type") or "")
+
+
+def _json(body: bytes | str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _text(body: bytes | str) -> str:
+    return body.decode("utf-8", "replace") if isinstance(body, bytes) else body

@@ -1,0 +1,136 @@
+"""The Lambda Runtime API of one sandbox: what AWS's runtime client talks to, on 127.0.0.1.
+
+Turns the client's HTTP requests into a queue of `Event`s and hands it invocations. Knows nothing
+of processes, limits or logs. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+import queue
+import socketserver
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, NamedTuple
+
+PREFIX = "/2018-06-01/runtime"
+
+
+class Event(NamedTuple):
+    """What a sandbox's process did: the kinds from "timeout" on are the sandbox's own findings."""
+
+    kind: Literal["ready", "response", "error", "init_error", "exit", "timeout", "memory"]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    request_id: str
+    deadline_ms: int  # since the epoch
+    payload: bytes
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's look-up of the host's name, which may ask a name server."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing when the process was killed in the middle of a request."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class RuntimeApi:
+    """Serves until `close`."""
+
+    def __init__(self, function_arn: str) -> None:
+        self.events: queue.Queue[Event] = queue.Queue()
+        self._function_arn = function_arn
+        self._invocations: queue.Queue[Invocation | None] = queue.Queue()
+        self._server = _Server(("127.0.0.1", 0), self._handler_class())
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
+
+    def send(self, invocation: Invocation) -> None:
+        self._invocations.put(invocation)
+
+    def close(self) -> None:
+        self._invocations.put(None)
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler_class(self) -> type[BaseHTTPRequestHandler]:
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one packet per answer: two would wait 40 ms for each other
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
+                """Quiet."""
+
+            def do_GET(self) -> None:
+                if self.path != f"{PREFIX}/invocation/next":
+                    self._answer(404)
+                    return
+                api.events.put(Event("ready"))
+                invocation = api._invocations.get()
+                if invocation is None:
+                    self.close_connection = True
+                    return
+                trace = f"Root=1-{int(time.time()):x}-{uuid.uuid4().hex[:24]};Sampled=0"
+                self._answer(
+                    200,
+                    invocation.payload,
+                    {
+                        "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+                        "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
+                        "Lambda-Runtime-Invoked-Function-Arn": api._function_arn,
+                        "Lambda-Runtime-Trace-Id": trace,
+                    },
+                )
+
+            def do_POST(self) -> None:
+                body = self._body()
+                if self.path == f"{PREFIX}/init/error":
+                    api.events.put(Event("init_error", body))
+                elif self.path.endswith("/response"):
+                    api.events.put(Event("response", body))
+                elif self.path.endswith("/error"):
+                    api.events.put(Event("error", body))
+                else:
+                    self._answer(404)
+                    return
+                self._answer(202, b'{"status":"OK"}')
+
+            def _body(self) -> bytes:
+                length = self.headers.get("Content-Length")
+                if length is not None:
+                    return self.rfile.read(int(length))
+                chunks = []
+                while size := int(self.rfile.readline().split(b";")[0], 16):
+                    chunks.append(self.rfile.read(size))
+                    self.rfile.readline()
+                while self.rfile.readline().strip():  # trailers
+                    pass
+                return b"".join(chunks)
+
+            def _answer(
+                self, status: int, body: bytes = b"{}", headers: dict[str, str] | None = None
+            ) -> None:
+                self.send_response(status)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        return Handler

@@ -1,0 +1,242 @@
+"""The local AWS: moto's server on 127.0.0.1 with roles enforced and functions run as deployed.
+
+    with LocalAws(runtime_dir=ensure_runtime(cache_dir)) as aws:
+        subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
+
+Holds the parts together (iam.py, functions.py, statemachines.py, schedule checks, faults.py) and
+knows none of their rules. One per process, since moto keeps its state in the process; it starts
+empty and ends with it: sandboxes are killed and files removed on leaving the `with` block, on an
+exception, Ctrl-C and SIGTERM, and sandboxes die with the process if it is killed outright.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from moto import settings
+from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+from local_aws import schedule_checks, statemachines
+from local_aws.clients import make_client
+from local_aws.faults import Fault, Faults
+from local_aws.functions import Functions
+from local_aws.host import Host, namespaces_work
+from local_aws.iam import Credentials, Iam
+from local_aws.packages import remove_tree
+from local_aws.replacing import replace
+
+REGION = "us-east-1"
+STATE_PREFIX = "local-aws-"
+
+_running = threading.Lock()
+
+
+class AlreadyRunningError(RuntimeError):
+    """A second local AWS was started in the same process."""
+
+
+class _QuietRequestHandler(MotoRequestHandler):
+    disable_nagle_algorithm = True  # head and body are two packets, which would wait 40 ms
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """No line per request; errors inside moto are still shown."""
+
+
+class LocalAws:
+    """See the module. Attributes, once entered: `endpoint`, `region`, `account`, `env`.
+
+    `env` is what a client needs besides the environment it has: an administrator's credentials,
+    the endpoint, and a configuration that is not the user's own.
+    """
+
+    def __init__(
+        self,
+        runtime_dir: Path,
+        log: Callable[[str], None] = lambda _: None,
+        *,
+        port: int = 0,
+        region: str = REGION,
+        namespaces: bool | None = None,
+    ) -> None:
+        """`log` gets each line that functions write and each refusal by IAM. `namespaces`: None
+        tries whether the system allows them, False forces the rewriting of paths.
+        """
+        self.region, self.account = region, DEFAULT_ACCOUNT_ID
+        self.endpoint = ""
+        self.env: dict[str, str] = {}
+        self._runtime_dir, self._port, self._namespaces = runtime_dir, port, namespaces
+        self._log = log
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self._clients: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if not _running.acquire(blocking=False):
+            raise AlreadyRunningError("one local AWS per process: leave the first one's block")
+        with ExitStack() as stack:
+            stack.callback(_running.release)
+            stack.enter_context(_ending_on_sigterm())
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def client(self, service: str, credentials: Credentials | None = None) -> Any:
+        """A boto3 client, by default with the administrator's credentials."""
+        if credentials is not None:
+            return make_client(service, self.endpoint, self.region, credentials)
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = make_client(
+                    service, self.endpoint, self.region, self._administrator
+                )
+            return self._clients[service]
+
+    def assume(self, role_arn: str, service: str, source_arn: str) -> Credentials:
+        """A role's credentials as an AWS service gets them. Raises iam.AssumeRoleError."""
+        return self._iam.assume(role_arn, service, service.split(".", maxsplit=1)[0], source_arn)
+
+    def fail_next(
+        self,
+        service: str,
+        operation: str,
+        key_prefix: str = "",
+        *,
+        times: int = 1,
+        status: int = 503,
+        code: str = "ServiceUnavailable",
+    ) -> Fault:
+        """For tests: the next requests fail, as in `fail_next("s3", "PutObject", "runs/")`.
+
+        boto3 in the function retries a 500 or 503 itself: `times` counts its attempts.
+        """
+        fault = Fault(service, operation, key_prefix, times, status, code)
+        self._faults.add(fault)
+        return fault
+
+    def clear_faults(self) -> None:
+        self._faults.clear()
+
+    def _start(self, stack: ExitStack) -> None:
+        state_dir = _make_state_dir()
+        stack.callback(remove_tree, state_dir)
+        moto_api_backend.reset()
+        self._iam = Iam(self.account, self.region, self._log)
+        self._administrator = self._iam.make_administrator()
+        self._serve(stack)
+        self.env = self._client_environment(state_dir)
+        self._iam.install(stack)
+        replace(stack, settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0.0)
+        replace(stack, ActionAuthenticatorMixin, "request_count", 0)
+        statemachines.install(stack, self.endpoint, self._iam)
+        schedule_checks.install(stack)
+        spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
+        host = Host(self._runtime_dir, state_dir, False, self.region, spawner)
+        if self._namespaces is not False and namespaces_work(host):
+            host = Host(self._runtime_dir, state_dir, True, self.region, spawner)
+        elif self._namespaces:
+            raise RuntimeError("this system allows no user namespaces: leave `namespaces` out")
+        self.namespaces = host.namespaces
+        functions = Functions(host, self._iam, self.endpoint, self._log)
+        stack.callback(functions.close)
+        functions.install(stack)
+
+    def _serve(self, stack: ExitStack) -> None:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", self._port)))
+        port = listening.getsockname()[1]
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self._faults = Faults(DomainDispatcherApplication(create_backend_app))
+        server = make_server(
+            "127.0.0.1",
+            port,
+            self._faults,
+            threaded=True,
+            request_handler=_QuietRequestHandler,
+            fd=listening.fileno(),
+        )
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
+        thread.start()
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+
+    def _client_environment(self, state_dir: Path) -> dict[str, str]:
+        config = state_dir / "aws-config"
+        config.write_text(f"[default]\nregion = {self.region}\n")
+        no_proxy = os.environ.get("NO_PROXY", os.environ.get("no_proxy", ""))
+        local = ",".join(filter(None, [no_proxy, "127.0.0.1"]))
+        return {
+            **self._administrator.environment(),
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_PROFILE": "default",
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "",
+            "NO_PROXY": local,
+            "no_proxy": local,
+        }
+
+
+def _make_state_dir() -> Path:
+    """A directory with our process id in its name; those of dead processes are removed."""
+    parent = Path(tempfile.gettempdir())
+    for directory in parent.glob(f"{STATE_PREFIX}*-*"):
+        pid = directory.name.removeprefix(STATE_PREFIX).split("-")[0]
+        if pid.isdigit() and not _process_exists(int(pid)):
+            shutil.rmtree(directory, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-"))
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack as Ctrl-C does, unless the program handles them."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    changed: Mapping[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        signals = [signal.SIGTERM, signal.SIGHUP]
+        changed = {
+            number: signal.signal(number, end)
+            for number in signals
+            if signal.getsignal(number) == signal.SIG_DFL
+        }
+    try:
+        yield
+    finally:
+        for number, handler in changed.items():
+            signal.signal(number, handler)

@@ -1,0 +1,49 @@
+"""Step Functions for moto: its interpreter, calling AWS with the state machine's own role.
+
+moto's interpreter signs with made-up keys and calls localhost on a fixed port; here it gets a
+client of this local AWS with the credentials of the role that the state machine has. Knows no
+state machine in particular.
+"""
+
+import logging
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import moto.stepfunctions.parser.models  # noqa: F401  loads all modules that make clients
+from botocore.exceptions import ClientError
+from moto.core.config import default_user_config
+from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
+
+from local_aws.clients import make_client
+from local_aws.iam import AssumeRoleError, Iam
+from local_aws.replacing import replace
+
+
+def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
+    """Switch the interpreter on and give its tasks real credentials, until `stack` closes."""
+
+    def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
+        try:
+            credentials = iam.assume(
+                state_credentials.role_arn, "states.amazonaws.com", "states", "arn:aws:states:::"
+            )
+        except AssumeRoleError as error:
+            refusal: Any = {
+                "Error": {"Code": "AccessDeniedException", "Message": str(error)},
+                "ResponseMetadata": {"HTTPStatusCode": 403, "RequestId": "-"},
+            }
+            raise ClientError(refusal, "AssumeRole") from error
+        return make_client(service, endpoint, region, credentials, parameter_validation=False)
+
+    # Failures are in the execution's history; the interpreter would print each, with its insides.
+    logger = logging.getLogger("moto.stepfunctions")
+    stack.callback(logger.setLevel, logger.level)
+    logger.setLevel(logging.CRITICAL)
+    interpreter = default_user_config["stepfunctions"]
+    stack.callback(interpreter.__setitem__, "execute_state_machine", False)
+    interpreter["execute_state_machine"] = True
+    for module in list(sys.modules.values()):
+        uses_it = getattr(module, "__dict__", {}).get("boto_client_for") is boto_client_for
+        if uses_it and module is not sys.modules[__name__]:
+            replace(stack, module, "boto_client_for", client_for)

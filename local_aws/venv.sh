@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# The virtual environment that run.sh and test.sh share. Sourced by them, from the repository's root.
+
+# Prints the first Python of at least 3.11 that really starts: a version manager leaves commands on
+# PATH that only say "not installed".
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-python3}" python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  printf 'Python 3.11 or later is needed and none was found: install it, or set PYTHON to its path\n' >&2
+  return 1
+}
+
+# Makes .venv when it is missing, broken, or was moved (its commands hold absolute paths), and
+# installs the requirements file when it or what it includes has changed since the last time.
+ensure_venv() { # requirements-file
+  local python stamp digest
+  unset PYTHONDONTWRITEBYTECODE # without bytecode each call of the AWS CLI costs a second
+  export PIP_DISABLE_PIP_VERSION_CHECK=1
+  stamp=.venv/installed-$(tr '/' '-' <<<"$1")
+  if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python) || return 1
+    printf 'making .venv with %s\n' "$("$python" --version)" >&2
+    "$python" -m venv --clear .venv || {
+      printf '%s cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python3-venv)\n' "$python" >&2
+      return 1
+    }
+    printf '%s\n' "$PWD" >.venv/location
+  fi
+  digest=$(cat ./requirements.txt ./*/requirements.txt | .venv/bin/python -c \
+    'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+  if [[ $(cat "$stamp" 2>/dev/null) != "$digest" ]]; then
+    printf 'installing %s into .venv\n' "$1" >&2
+    # Compiled when first imported: most of these files never are.
+    .venv/bin/python -m pip install -qq --no-compile --requirement "$1" || {
+      printf 'pip could not install %s: see the lines above. Is a package index reachable?\n' "$1" >&2
+      return 1
+    }
+    printf '%s\n' "$digest" >"$stamp"
+  fi
+  export PATH=$PWD/.venv/bin:$PATH PYTHON=$PWD/.venv/bin/python
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Composes a piece of music on this machine through the real deployment: no AWS account, no Docker.
+# See ./run.sh --help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+invoked_from=$OLDPWD
+
+export RUN_BEGUN INVOKED_FROM=$invoked_from # paths in the options are the caller's
+RUN_BEGUN=$(date +%s)
+# The caller's own AWS must neither be used nor get in the way.
+for variable in "${!AWS_@}"; do unset "$variable"; done
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+
+source local_aws/venv.sh
+ensure_venv local_aws/requirements.txt
+exec .venv/bin/python -m local_aws.compose "$@"

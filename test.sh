@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: format, lint, types, shell, state machine, tests.
+# Arguments go to pytest: ./test.sh -k sampling
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+SECONDS=0
+
+# Never the caller's AWS: the tests speak to 127.0.0.1 only.
+for variable in "${!AWS_@}"; do unset "$variable"; done
+export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_DEFAULT_REGION=us-east-1
+export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
+
+# PyTorch's own index has builds without CUDA: two gigabytes less. Where it cannot be reached, the
+# default index serves.
+torch_cpu=https://download.pytorch.org/whl/cpu
+if curl --silent --fail --max-time 3 --output /dev/null "$torch_cpu/torch/" 2>/dev/null; then
+  export PIP_EXTRA_INDEX_URL="$torch_cpu ${PIP_EXTRA_INDEX_URL:-}"
+fi
+
+source local_aws/venv.sh
+ensure_venv requirements.txt || exit 1
+
+failed=()
+check() { # name command...
+  local name=$1
+  shift
+  printf '\n== %s (%d s)\n' "$name" "$SECONDS"
+  "$@" || failed+=("$name")
+}
+
+check 'ruff check' ruff check .
+check 'ruff format' ruff format --check .
+check 'mypy' mypy
+check 'shellcheck' shellcheck -x ./*.sh ./*/*.sh .ci/run
+check 'statelint' statelint statemachine.asl.json
+# What the tests deploy is built first: they themselves use no network.
+runtime=$("$PYTHON" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+arch=$(uname -m | sed 's/aarch64/arm64/; s/amd64/x86_64/')
+for folder in generate_tokens midi_save; do
+  check "layer of $folder" layers/build.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip"
+done
+check 'functions'"'"' runtime' "$PYTHON" -c 'from pathlib import Path
+from local_aws.runtime import ensure_runtime
+ensure_runtime(Path(".cache"))'
+check 'pytest' pytest -n 2 "$@"
+
+printf '\n'
+if [[ ${#failed[@]} -gt 0 ]]; then
+  printf 'FAILED: %s (%d s)\n' "${failed[*]}" "$SECONDS"
+  exit 1
+fi
+printf 'all passed (%d s)\n' "$SECONDS"

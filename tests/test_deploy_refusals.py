@@ -1,0 +1,93 @@
+"""What deploy.sh refuses before it calls AWS: a stand-in for `aws` writes down each call.
+
+Nothing here needs a local AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy_tree import RUNTIME, Tree, client_env, make_tree
+
+
+@pytest.fixture
+def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
+    """A tree whose `aws` only writes down that it was called, in `calls`."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "aws").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\nexit 1\n')
+    (commands / "aws").chmod(0o755)
+    env = client_env()
+    env |= {"PATH": f"{commands}{os.pathsep}{env['PATH']}", "AWS_REGION": "us-east-1"}
+    return make_tree(tmp_path / "tree", bundle_dir_without_model, env)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--name", "Midi"], "--name"),
+        (["--name", "a" * 31], "30 characters"),
+        (["--region", "mars"], "--region"),
+        (["--runtime", "python3.9"], "--runtime"),
+        (["--arch", "riscv"], "--arch"),
+        (["--schedule", "cron(99 6 * * ? *)"], "--schedule"),
+        (["--schedule", "daily"], "--schedule"),
+        (["--timezone", "Mars/Olympus"], "--timezone"),
+        (["--bundle", "/nowhere"], "--bundle"),
+        (["--colour", "red"], "--colour"),
+        (["--name"], "--name needs a value"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_call(
+    calls: Tree, options: list[str], message: str
+) -> None:
+    done = calls.deploy(*options)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert not (calls.root.parent / "calls").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_damaged_bundle_is_refused_before_any_call(calls: Tree, damage: str) -> None:
+    model = calls.root / "layers" / "model" / "model.onnx"
+    if damage == "missing":
+        model.unlink()
+    else:
+        model.write_bytes(b"")
+    done = calls.deploy()
+    assert done.returncode == 1
+    assert "model.onnx" in done.stderr
+    assert not (calls.root.parent / "calls").exists()
+
+
+def test_over_250_mb_is_refused_before_any_call(calls: Tree) -> None:
+    layer = f"build/midi_save-{RUNTIME}-x86_64.zip"
+    subprocess.run(
+        ["layers/build.sh", "midi_save", RUNTIME, "x86_64", layer],
+        cwd=calls.root,
+        env=calls.env,
+        check=True,
+    )
+    facts_path = calls.root / f"{layer}.json"
+    facts = json.loads(facts_path.read_text())
+    facts_path.write_text(json.dumps({**facts, "unzipped_bytes": 262_140_000}))
+    done = calls.deploy()
+    assert done.returncode == 1
+    assert "midi-save would be 262 MB unzipped (dependencies 262.1 MB" in done.stderr
+    assert not (calls.root.parent / "calls").exists()
+
+
+def test_a_missing_aws_command_is_named(calls: Tree) -> None:
+    commands = calls.root.parent / "bin"
+    (commands / "aws").unlink()
+    for command in ("bash", "cat", "dirname", "env"):
+        (commands / command).symlink_to(shutil.which(command) or command)
+    done = calls.deploy(PATH=str(commands))
+    assert done.returncode == 1
+    assert "the AWS CLI is missing" in done.stderr

@@ -1,0 +1,171 @@
+"""What goes wrong outside the code: prompts, stored tokens, S3, budgets, bundles; the real chain.
+
+Each test asks what the execution says and what is in the bucket afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws.compose import ComposeError, compose_day
+from local_aws.server import LocalAws
+
+Deployed = tuple[LocalAws, dict[str, Any]]
+LATEST = ("neural-net/model-prediction.mid", "neural-net/token_sequence.json")
+
+
+def kept(deployed: Deployed, prefix: str = "neural-net/") -> dict[str, str]:
+    """Key to ETag of what is in the music bucket."""
+    aws, names = deployed
+    listed = aws.client("s3").list_objects_v2(Bucket=names["music_bucket"], Prefix=prefix)
+    return {found["Key"]: found["ETag"] for found in listed.get("Contents", [])}
+
+
+def put(deployed: Deployed, key: str, body: bytes) -> str:
+    aws, names = deployed
+    aws.client("s3").put_object(Bucket=names["music_bucket"], Key=key, Body=body)
+    return f"s3://{names['music_bucket']}/{key}"
+
+
+@contextmanager
+def reconfigured(deployed: Deployed, function: str, **settings: Any) -> Iterator[None]:
+    """Another configuration of one function, put back at the end."""
+    aws, names = deployed
+    client = aws.client("lambda")
+    name = f"{names['name']}-{function}"
+    before = client.get_function_configuration(FunctionName=name)
+    if "Environment" in settings:
+        settings["Environment"] = {
+            "Variables": before["Environment"]["Variables"] | settings["Environment"]
+        }
+    client.update_function_configuration(FunctionName=name, **settings)
+    try:
+        yield
+    finally:
+        client.update_function_configuration(
+            FunctionName=name,
+            Timeout=before["Timeout"],
+            Environment={"Variables": before["Environment"]["Variables"]},
+            Layers=[layer["Arn"] for layer in before["Layers"]],
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>not found</html>", "not MIDI"),
+        (b"", "empty"),
+        (b"MThd" + bytes(40_000_000), "40.0 MB"),
+        (b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\4\0\xff\x2f\0", "0 usable notes"),
+    ],
+    ids=["html", "empty", "40 MB", "no notes"],
+)
+def test_a_prompt_that_is_no_music_is_refused_by_name(
+    deployed: Deployed, tmp_path: Path, content: bytes, message: str
+) -> None:
+    uri = put(deployed, "prompts/bad.mid", content)
+    before = kept(deployed)
+    with pytest.raises(ComposeError, match=f"PromptError: .*{message}"):
+        compose_day(*deployed, date(2026, 1, 1), {"prompt": uri}, tmp_path)
+    assert kept(deployed) == before
+
+
+def test_tokens_of_another_bundle_are_left_alone_and_it_says_so(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    tokens = {"model_id": "f" * 64, "date": "2025-06-01", "style": "folk", "seed": 1, "ids": [1, 3]}
+    put(deployed, "neural-net/2025-06-01_tokens.json", json.dumps(tokens).encode())
+    piece = compose_day(*deployed, date(2025, 6, 2), {"duration_s": 8}, tmp_path)
+    assert piece.continued_from is None
+    assert "made by another model" in (piece.fresh_because or "")
+
+
+def test_damaged_tokens_fail_by_name_and_nothing_is_written(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    put(deployed, "neural-net/2025-07-01_tokens.json", b'{"model_id": ')
+    before = kept(deployed)
+    with pytest.raises(ComposeError, match="TokensError: .*2025-07-01_tokens.json is not JSON"):
+        compose_day(*deployed, date(2025, 7, 2), {"duration_s": 8}, tmp_path)
+    assert kept(deployed) == before
+
+
+def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    aws, _ = deployed
+    event = {"duration_s": 8, "prompt": "fresh"}
+    compose_day(*deployed, date(2027, 1, 1), event, tmp_path)
+    fault = aws.fail_next("s3", "PutObject", LATEST[0], times=3, status=503)
+    compose_day(*deployed, date(2027, 1, 2), event, tmp_path)
+    assert fault.hits == 3
+    before = kept(deployed)
+    lasting = aws.fail_next("s3", "PutObject", LATEST[0], times=1000, status=503)
+    try:
+        with pytest.raises(ComposeError, match="StorageError: .*model-prediction.mid"):
+            compose_day(*deployed, date(2027, 1, 3), event, tmp_path)
+    finally:
+        lasting.times = lasting.hits
+    after = kept(deployed)
+    assert lasting.hits > 3
+    assert {key: after[key] for key in LATEST} == {key: before[key] for key in LATEST}
+    assert not list(tmp_path.glob("2027-01-03*"))
+    compose_day(*deployed, date(2027, 1, 3), event, tmp_path)
+    healed = kept(deployed)
+    assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
+
+
+def test_a_short_budget_takes_several_rounds_to_the_same_bytes(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    event = {"duration_s": 90, "prompt": "fresh", "seed": 11}
+    whole = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "whole")
+    with reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "2.8"}):
+        rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
+    assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()
+    record = Path(rounds.midi).with_suffix(".json").read_bytes()
+    assert record == Path(whole.midi).with_suffix(".json").read_bytes()
+
+
+def test_no_budget_at_all_is_named(deployed: Deployed, tmp_path: Path) -> None:
+    with (
+        reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "3"}),
+        pytest.raises(ComposeError, match="BudgetError: .*time-out"),
+    ):
+        compose_day(*deployed, date(2026, 8, 2), {"duration_s": 8}, tmp_path)
+
+
+@pytest.mark.parametrize("function", ["generate-tokens", "midi-save"])
+def test_a_damaged_bundle_is_refused_by_the_function_that_has_it(
+    deployed: Deployed, tmp_path: Path, function: str
+) -> None:
+    aws, names = deployed
+    client = aws.client("lambda")
+    bundle = Path(__file__).parents[1] / "layers" / "model"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        for path in bundle.iterdir():
+            content = path.read_bytes()
+            cut = len(content) // 2 if path.name == "model.onnx" else len(content)
+            files.writestr(f"model/{path.name}", content[:cut])
+    damaged = client.publish_layer_version(
+        LayerName=f"damaged-{function}", Content={"ZipFile": archive.getvalue()}
+    )["LayerVersionArn"]
+    whole = client.get_function_configuration(FunctionName=f"{names['name']}-{function}")
+    layers = [damaged if "-model:" in layer["Arn"] else layer["Arn"] for layer in whole["Layers"]]
+    before = kept(deployed)
+    with (
+        reconfigured(deployed, function, Layers=layers),
+        pytest.raises(ComposeError, match="BundleError: .*model.onnx"),
+    ):
+        compose_day(*deployed, date(2026, 8, 3), {"duration_s": 8}, tmp_path)
+    assert kept(deployed) == before

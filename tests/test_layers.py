@@ -1,0 +1,122 @@
+"""layers/pack.py and layers/build.sh: the same bytes twice, nothing built twice or by half."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from layers.pack import pack
+from tests.deploy_tree import make_wheel
+
+ROOT = Path(__file__).parents[1]
+RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def build(
+    folder: Path, out: Path, runtime: str = RUNTIME, arch: str = "x86_64"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "layers" / "build.sh"), str(folder), runtime, arch, str(out)],
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def function(tmp_path: Path) -> Path:
+    """A function's folder whose layer holds one tiny package."""
+    folder = tmp_path / "function"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text(f"tiny @ {make_wheel(tmp_path).as_uri()}\n")
+    return folder
+
+
+def test_the_same_files_give_the_same_bytes_whenever_they_were_written(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one.py").write_text("1")
+        (tmp_path / name / "two.txt").write_text("2")
+    os.utime(tmp_path / "b" / "one.py", (0, 0))
+    facts = [pack(tmp_path / f"{name}.zip", [("x", tmp_path / name)]) for name in "ab"]
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    assert facts[0] == facts[1]
+    assert facts[0]["unzipped_bytes"] == 2
+
+
+def test_content_and_names_alone_decide_the_digest(tmp_path: Path) -> None:
+    source = tmp_path / "one.py"
+    source.write_text("1" * 1000)
+    first = pack(tmp_path / "a.zip", [("one.py", source)])
+    stored = pack(tmp_path / "a.zip", [("one.py", source)], stored=True)
+    renamed = pack(tmp_path / "a.zip", [("two.py", source)])
+    assert first["content_sha256"] == stored["content_sha256"]
+    assert first["zip_sha256_base64"] != stored["zip_sha256_base64"]
+    assert first["content_sha256"] != renamed["content_sha256"]
+
+
+def test_a_missing_file_leaves_the_old_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"old")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        pack(tmp_path / "a.zip", [("x", tmp_path / "nowhere")])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_layer_holds_the_package_compiled_and_without_its_tests(
+    function: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "layer.zip"
+    done = build(function, out)
+    assert done.returncode == 0, done.stderr
+    names = zipfile.ZipFile(out).namelist()
+    assert "python/tiny.py" in names
+    assert "python/tiny-1.0.dist-info/METADATA" in names
+    assert any(name.startswith("python/__pycache__/tiny.") for name in names)
+    assert not any("test_tiny" in name for name in names)
+    assert json.loads(Path(f"{out}.json").read_text())["unzipped_bytes"] > 0
+
+
+def test_bytecode_of_another_version_is_left_out(function: Path, tmp_path: Path) -> None:
+    other = "python3.13" if RUNTIME != "python3.13" else "python3.12"
+    assert build(function, tmp_path / "layer.zip", other).returncode == 0
+    assert not [n for n in zipfile.ZipFile(tmp_path / "layer.zip").namelist() if "pyc" in n]
+
+
+def test_an_unchanged_layer_is_not_built_again(function: Path, tmp_path: Path) -> None:
+    out = tmp_path / "layer.zip"
+    assert "built the layer" in build(function, out).stdout
+    assert build(function, out).stdout == ""
+    assert "built the layer" in build(function, out, arch="arm64").stdout
+    requirements = function / "requirements.txt"
+    requirements.write_text(requirements.read_text() + "# a change\n")
+    assert "built the layer" in build(function, out).stdout
+
+
+def test_when_pip_fails_the_layer_stays_and_the_way_out_is_named(
+    function: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "layer.zip"
+    build(function, out)
+    before = out.read_bytes()
+    (function / "requirements.txt").write_text(f"gone @ file://{tmp_path}/gone-1-py3-none-any.whl")
+    done = build(function, out)
+    assert done.returncode == 1
+    assert "pip could not install" in done.stderr
+    assert out.read_bytes() == before
+    assert not list(tmp_path.glob("stage.*"))
+
+
+@pytest.mark.parametrize(("runtime", "arch"), [("nodejs22.x", "x86_64"), (RUNTIME, "riscv")])
+def test_an_unknown_target_is_refused(
+    function: Path, tmp_path: Path, runtime: str, arch: str
+) -> None:
+    done = build(function, tmp_path / "layer.zip", runtime, arch)
+    assert done.returncode == 1
+    assert (runtime if runtime != RUNTIME else arch) in done.stderr

@@ -1,0 +1,271 @@
+"""run.sh: its options, what it says of a piece and of a failure, and that it leaves nothing behind.
+
+One deployment of the real bundle and functions serves most tests; one test is the real command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import mido
+import pytest
+
+from local_aws.compose import (
+    ComposeError,
+    compose_day,
+    days_of,
+    event_fields,
+    failure,
+    parse_arguments,
+    upload_prompt,
+)
+from local_aws.general_midi import PROGRAM_NAMES
+from local_aws.report import describe, piece_of, read_midi
+from local_aws.server import LocalAws
+
+ROOT = Path(__file__).parents[1]
+DAY = date(2026, 3, 1)
+
+
+def tune(path: Path) -> Path:
+    """Eight notes of a flute, then eight of an organ: eight seconds at 120 beats a minute."""
+    midi = mido.MidiFile(ticks_per_beat=480)
+    track = mido.MidiTrack()
+    for channel, program in ((0, 73), (1, 19)):
+        track.append(mido.Message("program_change", channel=channel, program=program))
+        for pitch in range(60, 68):
+            track.append(mido.Message("note_on", channel=channel, note=pitch, velocity=80))
+            off = mido.Message("note_on", channel=channel, note=pitch, velocity=0, time=480)
+            track.append(off)
+    midi.tracks.append(track)
+    midi.save(path)
+    return path
+
+
+def marked(mark: str) -> list[str]:
+    """The commands of the processes that have `mark` in their environment."""
+    commands = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (directory / "environ").read_bytes():
+                commands.append((directory / "cmdline").read_bytes().decode())
+        except OSError:
+            continue  # gone meanwhile, or not ours
+    return commands
+
+
+def test_only_given_fields_are_in_the_event() -> None:
+    options = parse_arguments(["--seed", "0", "--top-k", "5", "--duration-s", "20"])
+    assert event_fields(options) == {"seed": 0, "top_k": 5, "duration_s": 20.0}
+    assert event_fields(parse_arguments([])) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "days"),
+    [
+        ([], ["2026-03-01"]),
+        (["--days", "3"], ["2026-02-27", "2026-02-28", "2026-03-01"]),
+        (["--date", "2024-02-28", "--days", "2"], ["2024-02-28", "2024-02-29"]),
+        (["--date", "someday"], ["someday"]),
+    ],
+)
+def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[str]) -> None:
+    assert [str(day) for day in days_of(parse_arguments(arguments), DAY)] == days
+
+
+@pytest.mark.parametrize("arguments", [["--days", "0"], ["--seed", "seven"], ["--polka"]])
+def test_what_is_no_option_is_refused(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(arguments)
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_failure_is_told_without_its_stack_trace() -> None:
+    cause = json.dumps({"errorMessage": "top_p must be ...", "stackTrace": ["x"]})
+    ended = {"status": "FAILED", "error": "EventError", "cause": cause}
+    assert failure(ended) == "EventError: top_p must be ..."
+    assert failure({"status": "TIMED_OUT"}) == "TIMED_OUT: "
+    assert failure({"status": "FAILED", "error": "E", "cause": "plain"}) == "E: plain"
+
+
+def test_length_notes_and_programs_are_those_of_the_file(tmp_path: Path) -> None:
+    seconds, notes, programs = read_midi(tune(tmp_path / "x.mid"))
+    assert seconds == pytest.approx(8.0)
+    assert (notes, programs) == (16, [19, 73])
+
+
+def test_the_report_names_the_instruments(tmp_path: Path) -> None:
+    record = {
+        "date": "2026-03-01",
+        "style": None,
+        "seed": 7,
+        "model_id": "ab" * 32,
+        "tokens": 12,
+        "continued_from": None,
+        "fresh_because": "no piece yesterday",
+        "sha256": "cd" * 32,
+    }
+    result = {"record": record, "stats": {"tokens_per_s": 99.96}}
+    piece = piece_of(result, tune(tmp_path / "x.mid"), {"Generate": 1.234})
+    text = describe(piece)
+    assert "Church Organ, Flute" in text
+    assert "fresh: no piece yesterday" in text
+    assert "0:08 (8.0 s)" in text
+    assert piece.to_json()["stages_s"] == {"Generate": 1.23}
+
+
+def test_general_midi_has_its_128_programs() -> None:
+    assert len(set(PROGRAM_NAMES)) == 128
+    assert [PROGRAM_NAMES[n] for n in (0, 40, 56, 127)] == [
+        "Acoustic Grand Piano",
+        "Violin",
+        "Trumpet",
+        "Gunshot",
+    ]
+
+
+def test_days_go_on_from_one_another(
+    deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
+) -> None:
+    event = {"duration_s": 10, "seed": 3}
+    first = compose_day(*deployed, date(2026, 3, 1), event, tmp_path)
+    second = compose_day(*deployed, date(2026, 3, 2), event, tmp_path)
+    assert first.continued_from is None
+    assert first.fresh_because
+    assert second.continued_from == "2026-03-01"
+    assert first.sha256 != second.sha256
+    for piece in (first, second):
+        record = json.loads(Path(piece.midi).with_suffix(".json").read_text())
+        assert piece.seconds == pytest.approx(record["duration_s"], abs=0.1)
+        assert piece.notes == record["notes"]
+        assert piece.programs == record["programs"]
+        assert {"Generate", "Save", "piece"} <= set(piece.stages_s)
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
+) -> None:
+    event = {"duration_s": 10, "seed": 5, "prompt": "fresh"}
+    pieces = [compose_day(*deployed, DAY, event, tmp_path / name) for name in "ab"]
+    other = compose_day(*deployed, DAY, {**event, "seed": 6}, tmp_path / "c")
+    assert Path(pieces[0].midi).read_bytes() == Path(pieces[1].midi).read_bytes()
+    assert Path(other.midi).read_bytes() != Path(pieces[0].midi).read_bytes()
+
+
+def test_a_prompt_file_is_gone_on_from(
+    deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
+) -> None:
+    aws, names = deployed
+    uri = upload_prompt(aws, names["music_bucket"], tune(tmp_path / "tune.mid"))
+    piece = compose_day(aws, names, DAY, {"duration_s": 10, "prompt": uri}, tmp_path)
+    assert piece.continued_from == uri
+    assert "TokenizePrompt" in piece.stages_s
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"duration_s": -1}, "duration_s"),
+        ({"top_p": 2}, "top_p"),
+        ({"style": "polka"}, "style"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_bad_event_is_named_and_changes_nothing(
+    deployed: tuple[LocalAws, dict[str, Any]],
+    event: dict[str, Any],
+    message: str,
+    tmp_path: Path,
+) -> None:
+    aws, names = deployed
+
+    def kept() -> list[tuple[str, str]]:
+        listed = aws.client("s3").list_objects_v2(Bucket=names["music_bucket"])
+        return [(found["Key"], found["ETag"]) for found in listed.get("Contents", [])]
+
+    before = kept()
+    with pytest.raises(ComposeError, match=f"the execution failed: EventError: .*{message}"):
+        compose_day(aws, names, date(2026, 3, 9), event, tmp_path)
+    assert kept() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_makes_a_piece_whatever_aws_the_caller_has(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "MARK": mark,
+        "AWS_PROFILE": "nobody",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    }
+    arguments = ["--duration-s", "10", "--seed", "1", "--out", "made here"]
+    done = subprocess.run(
+        [str(ROOT / "run.sh"), *arguments],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert Path(facts["midi"]).parent == tmp_path / "made here"
+    assert facts["notes"] == read_midi(Path(facts["midi"]))[1] > 0
+    assert facts["seconds"] >= 10
+    assert facts["seed"] == 1
+    assert facts["tokens_per_s"] > 0
+    assert {"deploy", "start", "Generate", "Save", "total"} <= set(facts["stages_s"])
+    assert "instruments" in done.stdout
+    assert marked(mark) == []
+
+
+def test_interrupted_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [str(ROOT / "run.sh")],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MARK": mark},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("deploying"):
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
+    assert process.wait(timeout=30) == 130
+    deadline = time.monotonic() + 5
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)  # killed processes take a moment to go
+    assert marked(mark) == []
+
+
+def test_without_a_new_enough_python_it_says_so(tmp_path: Path) -> None:
+    for command in ("bash", "dirname", "date", "cat", "tr", "env"):
+        (tmp_path / command).symlink_to(shutil.which(command) or command)
+    shutil.copytree(ROOT / "local_aws", tmp_path / "clone" / "local_aws")
+    shutil.copy2(ROOT / "run.sh", tmp_path / "clone" / "run.sh")
+    done = subprocess.run(
+        [str(tmp_path / "clone" / "run.sh")],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Python 3.11 or later is needed" in done.stderr
