@@ -234,8 +234,9 @@ def test_the_command_makes_a_piece_whatever_aws_the_caller_has(tmp_path: Path) -
 
 def test_interrupted_it_leaves_no_process_behind(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
+    # Started with & by a script, as CI may be, this test ignores SIGINT, and so would its children.
     process = subprocess.Popen(
-        [str(ROOT / "run.sh")],
+        ["env", "--default-signal=INT", str(ROOT / "run.sh")],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MARK": mark},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -33,8 +33,8 @@ class ModelConfig:
     layers: int = 4
     heads: int = 4
     kv_heads: int = 4
-    hidden: int = 352
-    context: int = 512
+    hidden: int = 384
+    context: int = 256
 
     @property
     def head_size(self) -> int:

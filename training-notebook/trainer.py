@@ -43,8 +43,8 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 class TrainConfig:
     """How to train. ``transpose``: semitones down and up, off for the last part of the run."""
 
-    steps: int = 4000
-    batch: int = 8
+    steps: int = 5500
+    batch: int = 16
     seed: int = 0
     warmup_steps: int = 50
     constant_share: float = 0.3
