@@ -1,1 +1,1 @@
-"""The first Lambda: composes token ids. errors, request and bundle are shared with `midi_save`."""
+"""The first Lambda: composes token ids. border, bundle, errors, request, storage serve both."""

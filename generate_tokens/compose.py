@@ -15,12 +15,22 @@ import numpy as np
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.decoder import Decoder
-from generate_tokens.errors import BudgetError, TokensError
+from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.grammar import Grammar
 from generate_tokens.prompt import opening_after
-from generate_tokens.request import Request
+from generate_tokens.request import Request, parse_request
 from generate_tokens.sampling import Uniforms, sample
-from generate_tokens.state import BAR, EOS, FeatureRecorder, Features, MusicState, Vocabulary
+from generate_tokens.state import (
+    BAR,
+    EOS,
+    KINDS,
+    STYLE,
+    TICKS_PER_BEAT,
+    FeatureRecorder,
+    Features,
+    MusicState,
+    Vocabulary,
+)
 
 PREFIX = 2  # BOS and the style stand at the head of every window
 
@@ -111,14 +121,33 @@ class _Sequence:
 
 
 class Composer:
-    """Keeps the session and the tables of one bundle between invocations."""
+    """Keeps the session and the tables of one bundle between invocations.
+
+    Raises:
+        BundleError: bundle.json does not describe the graph beside it, or means what this code
+            cannot do. Its hash covers the graph and the tokenizer, not itself, so it is tried.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.vocabulary = Vocabulary(bundle.vocabulary)
-        self._grammar = Grammar(self.vocabulary, bundle.grammar)
-        self._decoder = Decoder(bundle)
-        self._masked = np.zeros(self.vocabulary.size, np.float32)
+        try:
+            self._decoder = Decoder(bundle)
+            self.vocabulary = Vocabulary(bundle.vocabulary)
+            self._grammar = Grammar(self.vocabulary, bundle.grammar)
+            if bundle.ticks_per_beat != TICKS_PER_BEAT:
+                raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
+            defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
+            style = next(iter(bundle.styles))
+            _Sequence(bundle, self.vocabulary, self._decoder, bundle.styles[style]).replay(0)
+            self._masked = np.zeros(self.vocabulary.size, np.float32)
+            state = MusicState(self.vocabulary)
+            state.kind = STYLE
+            self._sample(state, defaults, 0.5)
+            self._decoder.step(bundle.bos_id, 0, 0, 0, 0)
+        except BundleError:
+            raise
+        except Exception as error:
+            raise BundleError(f"{bundle.directory}: bundle.json does not fit: {error}") from error
 
     def compose(
         self,
@@ -135,23 +164,25 @@ class Composer:
             so_far: ids of the piece, ``BOS style Bar ...``, as an earlier call returned them.
 
         Raises:
-            TokensError: prompt or ids that this grammar could not have written.
+            TokensError: prompt or ids that are not music.
             BudgetError: not one token fits the budget.
         """
         began = clock()
         deadline = began + budget_s
         style = self.bundle.styles[request.style or ""]
         sequence = _Sequence(self.bundle, self.vocabulary, self._decoder, style)
+        self.check(prompt, "the prompt's ids")
         for token in prompt:
-            self._append_checked(sequence, token, "prompt")
+            sequence.append(token)
         sequence.state.begin_piece()
         piece = list(so_far) or [self.bundle.bos_id, style]
         if piece[:PREFIX] != [self.bundle.bos_id, style]:
             raise TokensError("the piece's ids do not begin with BOS and the request's style")
-        if not prompt:
-            sequence.state.kind = self.vocabulary.kind[style]
+        self.check(piece[PREFIX:], "the piece's ids")
         for token in piece[PREFIX:]:
-            self._append_checked(sequence, token, "tokens.ids")
+            sequence.append(token)
+        if len(piece) == PREFIX:
+            sequence.state.kind = STYLE
         sequence.replay(len(prompt))
         forced = opening_after(prompt, self.vocabulary)
         already = len(piece)
@@ -197,11 +228,16 @@ class Composer:
             masked, uniform, request.temperature, request.top_k, request.top_p, request.min_p
         )
 
-    def _append_checked(self, sequence: _Sequence, token: int, where: str) -> None:
-        """Appends a token that came from outside, if the music allows it here."""
-        state = sequence.state
-        if self.vocabulary.kind[token] == EOS:
-            raise TokensError(f"{where}: an EOS stands before the end")
-        sequence.append(token)
-        if state.position >= state.bar_ticks:
-            raise TokensError(f"{where}: a position lies outside its bar")
+    def check(self, ids: Sequence[int], where: str) -> None:
+        """Refuses ids from outside that are not music: the tracker may trust what passes.
+
+        Raises:
+            TokensError: names the first id that cannot stand where it does.
+        """
+        state = MusicState(self.vocabulary)
+        state.kind = STYLE
+        for index, token in enumerate(ids):
+            kind = KINDS[self.vocabulary.kind[token]]
+            if kind == "EOS" or not self._grammar.follows(token, state):
+                raise TokensError(f"{where}: id {index}, a {kind}, cannot stand there")
+            state.step(token)

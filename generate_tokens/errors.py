@@ -35,3 +35,7 @@ class PieceError(RuntimeError):
 
 class StorageError(RuntimeError):
     """S3 refused a read or a write after its retries: transient, so the state machine retries."""
+
+
+class AccessError(RuntimeError):
+    """S3 refuses these credentials: no retry helps, a change of the role's policy does."""

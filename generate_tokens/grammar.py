@@ -165,6 +165,18 @@ class Grammar:
             yield first + lowest.bit_length() - 1
             sounding ^= lowest
 
+    def follows(self, token: int, state: MusicState) -> bool:
+        """Whether the token may stand here in *any* music: its type, and inside its bar.
+
+        Weaker than `permits`: real music also strikes keys again while they sound.
+        """
+        kind = self.vocabulary.kind[token]
+        if kind not in self._after[state.kind]:
+            return False
+        if kind == POSITION:
+            return state.position < self.vocabulary.value[token] < state.bar_ticks
+        return kind != PITCH or state.program < self.vocabulary.programs
+
     def permits(self, token: int, state: MusicState, may_end: bool = True) -> bool:
         """Whether this one id may follow."""
         return any(a <= token < b for a, b in self.allowed(state, may_end)) and (

@@ -1,8 +1,8 @@
 """The first Lambda's entry: takes the job, composes as long as the time allows, returns the job.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), RESERVE_S (seconds
-of the invocation that are kept for answering, default 2). Raises the classes of errors.py, whose
-names the state machine handles.
+of the invocation that are kept for answering, default 15: one slow write to S3). Raises the classes
+of errors.py, whose names the state machine handles.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer, Composition
+from generate_tokens.errors import TokensError
 from generate_tokens.job import INLINE_TOKENS, Job, Progress, parse_job
 from generate_tokens.prompt import last_bars
 from generate_tokens.storage import TokenStore
 
-RESERVE_S = float(os.environ.get("RESERVE_S", "2"))
+RESERVE_S = float(os.environ.get("RESERVE_S", "15"))
 
 
 @functools.cache
@@ -61,12 +62,14 @@ def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
     elif request.prompt == "previous":
         previous = store.previous(request.date)
         fresh_because = previous.fresh_because
-        prompt = last_bars(previous.ids, vocabulary, bundle.context // 2)
+        try:
+            composer.check(previous.ids[2:-1], "ids")
+            prompt = last_bars(previous.ids, vocabulary, bundle.context // 2)
+        except TokensError as error:
+            fresh_because = f"the tokens of {previous.date} are damaged: {error}"
         if prompt:
             continued_from = previous.date
             style = style or bundle.vocabulary[previous.ids[1]][1]
-        elif previous.ids:
-            fresh_because = f"no bar of the piece of {previous.date} fits the model's context"
     style = style or list(bundle.styles)[request.seed % len(bundle.styles)]
     return Progress(
         replace(request, style=style), prompt, continued_from, fresh_because, [], "", 0, 0, 0, 0.0

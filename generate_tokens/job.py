@@ -5,10 +5,10 @@ Knows the form of a job and where its tokens are; neither how tokens are made no
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from generate_tokens.border import require_number, require_object, require_text
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import TokensError
 from generate_tokens.request import Request, parse_request
@@ -51,20 +51,22 @@ def parse_job(event: object, bundle: Bundle) -> Job:
         TokensError: another part of the message isn't.
         ModelMismatchError: the prompt or the piece was made with another bundle.
     """
-    raw = _object(event, "job")
-    execution = _object(raw.get("execution"), "job.execution")
-    name, started = (_text(execution.get(k), f"job.execution.{k}") for k in ("name", "started"))
+    raw = require_object(event, "job")
+    execution = require_object(raw.get("execution"), "job.execution")
+    name, started = (
+        require_text(execution.get(k), f"job.execution.{k}") for k in ("name", "started")
+    )
     prompt = raw.get("prompt")
     if prompt is not None:
-        prompt = _object(prompt, "job.prompt")
+        prompt = require_object(prompt, "job.prompt")
         bundle.require_same_model(prompt.get("model_id"), "job.prompt")
         prompt = {
             "ids": bundle.checked_ids(prompt.get("ids"), "job.prompt"),
-            "source": _text(prompt.get("source"), "job.prompt.source"),
+            "source": require_text(prompt.get("source"), "job.prompt.source"),
         }
     progress = None
     if raw.get("generation") is not None:
-        progress = _progress(_object(raw["generation"], "job.generation"), bundle, started)
+        progress = _progress(require_object(raw["generation"], "job.generation"), bundle, started)
     request = parse_request(raw.get("request"), bundle, started)
     return Job(raw, name, request, prompt, progress)
 
@@ -72,36 +74,24 @@ def parse_job(event: object, bundle: Bundle) -> Job:
 def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
     where = "job.generation"
     bundle.require_same_model(made.get("model_id"), where)
-    tokens = _object(made.get("tokens"), f"{where}.tokens")
+    tokens = require_object(made.get("tokens"), f"{where}.tokens")
     inline = "ids" in tokens
+    count = 0 if inline else int(require_number(tokens.get("count"), f"{where}.tokens.count"))
     prompt_ids = bundle.checked_ids(made.get("prompt_ids"), f"{where}.prompt_ids")
     if len(prompt_ids) > bundle.context // 2:
         raise TokensError(f"{where}.prompt_ids has more than {bundle.context // 2} ids")
-    numbers = {k: made.get(k) for k in ("rounds", "sampled", "decode_s")}
-    for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise TokensError(f"{where}.{key} must be a number")
+    numbers = {
+        k: require_number(made.get(k), f"{where}.{k}") for k in ("rounds", "sampled", "decode_s")
+    }
     return Progress(
         request=parse_request(made.get("request"), bundle, started),
         prompt_ids=list(prompt_ids),
         continued_from=made.get("continued_from"),
         fresh_because=made.get("fresh_because"),
         ids=list(bundle.checked_ids(tokens["ids"], f"{where}.tokens")) if inline else None,
-        ids_uri="" if inline else _text(tokens.get("s3_uri"), f"{where}.tokens.s3_uri"),
-        ids_count=0 if inline else int(tokens.get("count") or 0),
-        rounds=int(numbers["rounds"] or 0),
-        sampled=int(numbers["sampled"] or 0),
-        decode_s=float(numbers["decode_s"] or 0),
+        ids_uri="" if inline else require_text(tokens.get("s3_uri"), f"{where}.tokens.s3_uri"),
+        ids_count=count,
+        rounds=int(numbers["rounds"]),
+        sampled=int(numbers["sampled"]),
+        decode_s=float(numbers["decode_s"]),
     )
-
-
-def _object(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TokensError(f"{where} must be an object, got {type(value).__name__}")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        raise TokensError(f"{where} must be a string, got {json.dumps(value)[:40]}")
-    return value

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from generate_tokens.state import (
     BAR,
     BOS,
+    DURATION,
     EOS,
     PITCH,
     POSITION,
@@ -23,7 +24,7 @@ def last_bars(ids: Sequence[int], vocabulary: Vocabulary, limit: int) -> list[in
     """The last whole bars of ``ids`` within ``limit`` ids, able to stand alone.
 
     They open with Bar, TimeSig, Position_0, Tempo, and name their first programme, as every piece
-    does. Empty when not even the last bar fits.
+    does. Of a last bar that does not fit alone, the notes that do; empty for ids without notes.
     """
     state = MusicState(vocabulary)
     body = [i for i in ids if vocabulary.kind[i] not in (BOS, STYLE, EOS)]
@@ -36,12 +37,14 @@ def last_bars(ids: Sequence[int], vocabulary: Vocabulary, limit: int) -> list[in
             tempo = [token]
         state.step(token)
     added = 3  # Position_0, Tempo and Program at most
-    fitting = [bar for bar in bars if len(body) - bar[0] + added <= limit]
-    if not fitting or not tempo:
+    if not bars or not tempo:
         return []
-    index, program = fitting[0]
-    tail = [token for token in body[index:] if vocabulary.kind[token] != TEMPO]
-    return _opened(tail, vocabulary, tempo, program)
+    fitting = [bar for bar in bars if len(body) - bar[0] + added <= limit]
+    index, program = fitting[0] if fitting else bars[-1]
+    tail = [token for token in body[index:] if vocabulary.kind[token] != TEMPO][: limit - added]
+    while tail and vocabulary.kind[tail[-1]] != DURATION:
+        tail.pop()  # what stands behind the last whole note
+    return _opened(tail, vocabulary, tempo, program) if tail else []
 
 
 def _opened(tail: list[int], vocabulary: Vocabulary, tempo: list[int], program: int) -> list[int]:

@@ -50,7 +50,8 @@ def keep_top_p(p: Probabilities, share: float) -> None:
     ascending = np.sort(p)
     total = np.cumsum(ascending)
     # an id stays while those likelier than it hold less than the share
-    lowest = ascending[np.searchsorted(total, total[-1] * (1 - share), side="right")]
+    first = int(np.searchsorted(total, total[-1] * (1 - share), side="right"))
+    lowest = ascending[min(first, len(p) - 1)]  # rounding could leave none: the likeliest stays
     p[p < lowest] = 0.0
 
 

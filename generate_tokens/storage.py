@@ -1,7 +1,8 @@
-"""What generate_tokens reads from S3 and writes to it: yesterday's tokens, and the tokens of a run.
+"""Token files in S3, for both functions: yesterday's tokens, and the tokens of a run.
 
-Knows keys and the form of token files, believes nothing that it reads; knows nothing of music.
-boto3 is imported only when S3 is used, because its import costs a cold start a quarter second.
+Knows keys, the form of token files and S3's errors, believes nothing that it reads; knows nothing
+of music. boto3 is imported only when S3 is used, because its import costs a cold start a
+quarter second.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from generate_tokens.border import require_execution_name
 from generate_tokens.bundle import Bundle
-from generate_tokens.errors import StorageError, TokensError
+from generate_tokens.errors import AccessError, StorageError, TokensError
 
 PREFIX = "neural-net/"
 LOOK_BACK_DAYS = 31
 TOKENS_SIZE_LIMIT = 4_000_000  # bytes; an hour of music is about 125,000 ids of 4 characters
 
 _TOKENS_KEY = re.compile(re.escape(PREFIX) + r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
-_EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions allows
+_MISSING = ("NoSuchKey", "404")
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,18 @@ class TokenStore:
     def previous(self, date: str) -> Previous:
         """The newest piece of the 31 days before `date`, if this bundle's model made it.
 
-        Raises TokensError for a token file that is not as we write it, StorageError.
+        Damaged tokens are no reason to compose nothing for as many days: the piece starts afresh
+        and says so. Raises StorageError, AccessError.
         """
         found = self._newest_before(datetime.date.fromisoformat(date))
         if found is None:
             reason = f"no piece in the {LOOK_BACK_DAYS} days before {date}"
             return Previous(date=None, ids=(), fresh_because=reason)
-        key = f"{PREFIX}{found}_tokens.json"
-        content = self._read(key)
-        model_id = content.get("model_id")
-        if not isinstance(model_id, str):
-            raise TokensError(f"{key}: model_id must be a string, got {type(model_id).__name__}")
-        if model_id != self._bundle.model_id:
-            reason = f"the piece of {found} was made by another model ({model_id[:8]!a})"
+        try:
+            return self._piece_of(found)
+        except TokensError as error:
+            reason = f"the tokens of {found} are damaged: {error}"
             return Previous(date=None, ids=(), fresh_because=reason)
-        ids = self._bundle.checked_ids(content.get("ids"), key)
-        styles = self._bundle.styles.values()
-        if len(ids) < 2 or ids[0] != self._bundle.bos_id or ids[1] not in styles:
-            raise TokensError(f"{key}: ids must begin with BOS and a style")
-        return Previous(date=found, ids=tuple(ids), fresh_because=None)
 
     def write_run(self, execution: str, ids: list[int]) -> str:
         """Store the ids of a run that outgrew the state machine's messages; returns their URI."""
@@ -71,7 +66,7 @@ class TokenStore:
         body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
         if len(body) > TOKENS_SIZE_LIMIT:
             raise TokensError(f"{key}: {len(ids)} ids are more than the reader accepts")
-        with self._storage_errors("write", key):
+        with storage_errors("write", self._bucket, key):
             self._s3().put_object(
                 Bucket=self._bucket, Key=key, Body=body, ContentType="application/json"
             )
@@ -86,19 +81,34 @@ class TokenStore:
         key = _run_key(execution)
         if uri != f"s3://{self._bucket}/{key}":
             raise TokensError(f"tokens.s3_uri must be s3://{self._bucket}/{key}, got {uri[:200]!a}")
-        content = self._read(key)
+        content = read_token_file(self._s3(), self._bucket, key)
         self._bundle.require_same_model(content.get("model_id"), key)
         ids = self._bundle.checked_ids(content.get("ids"), key)
-        if len(ids) < count:
+        if not 0 < count <= len(ids):
             raise TokensError(f"{key} holds {len(ids)} ids, the message says {count}")
         return ids[:count]
+
+    def _piece_of(self, found: str) -> Previous:
+        key = f"{PREFIX}{found}_tokens.json"
+        content = read_token_file(self._s3(), self._bucket, key)
+        model_id = content.get("model_id")
+        if not isinstance(model_id, str):
+            raise TokensError(f"{key}: model_id must be a string, got {type(model_id).__name__}")
+        if model_id != self._bundle.model_id:
+            reason = f"the piece of {found} was made by another model ({model_id[:8]!a})"
+            return Previous(date=None, ids=(), fresh_because=reason)
+        ids = self._bundle.checked_ids(content.get("ids"), key)
+        styles = self._bundle.styles.values()
+        if len(ids) < 2 or ids[0] != self._bundle.bos_id or ids[1] not in styles:
+            raise TokensError(f"{key}: ids must begin with BOS and a style")
+        return Previous(date=found, ids=tuple(ids), fresh_because=None)
 
     def _newest_before(self, date: datetime.date) -> str | None:
         first = date - datetime.timedelta(days=LOOK_BACK_DAYS)
         request = {"Bucket": self._bucket, "Prefix": PREFIX, "StartAfter": f"{PREFIX}{first}"}
         newest = None
         while True:
-            with self._storage_errors("list", PREFIX):
+            with storage_errors("list", self._bucket, PREFIX):
                 page = self._s3().list_objects_v2(**request)
             for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
                 if entry["Key"] >= f"{PREFIX}{date}":
@@ -110,53 +120,81 @@ class TokenStore:
                 return newest
             request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _read(self, key: str) -> dict[str, Any]:
-        with self._storage_errors("read", key):
-            response = self._s3().get_object(Bucket=self._bucket, Key=key)
-            if response["ContentLength"] > TOKENS_SIZE_LIMIT:
-                raise TokensError(
-                    f"{key} is {response['ContentLength'] / 1e6:.1f} MB, "
-                    f"token files have at most {TOKENS_SIZE_LIMIT / 1e6:.0f} MB"
-                )
-            body = response["Body"].read()
-        try:
-            content = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise TokensError(f"{key} is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise TokensError(f"{key} must hold an object, not {type(content).__name__}")
-        return content
-
     def _s3(self) -> Any:
         if self._client is None:
             self._client = make_s3_client()
         return self._client
 
-    @contextmanager
-    def _storage_errors(self, verb: str, key: str) -> Iterator[None]:
-        """Turn every error of S3 and of the way to it into StorageError that names the key."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            raise StorageError(f"cannot {verb} s3://{self._bucket}/{key}: {error}") from error
-
 
 def make_s3_client() -> Any:
-    """A client that gives up soon enough to leave time for composing."""
+    """A client that gives up after about 15 s, so that a function can still say why it failed."""
     import boto3
     from botocore.config import Config
 
+    # total_max_attempts counts the first attempt too; max_attempts would not.
     config = Config(
-        connect_timeout=3, read_timeout=10, retries={"mode": "standard", "max_attempts": 3}
+        connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2}
     )
     return boto3.client("s3", config=config)
 
 
-def _run_key(execution: str) -> str:
-    if not _EXECUTION_NAME.fullmatch(execution):
+def get_object(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """S3's answer, its body unread, or None if there is no such object."""
+    from botocore.exceptions import ClientError
+
+    with storage_errors("read", bucket, key):
+        try:
+            return dict(client.get_object(Bucket=bucket, Key=key))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+
+
+def read_token_file(client: Any, bucket: str, key: str) -> dict[str, Any]:
+    """The JSON object under `key`, its size checked before a byte of it is read.
+
+    Raises TokensError if it is missing, too large or not a JSON object; StorageError, AccessError.
+    """
+    response = get_object(client, bucket, key)
+    if response is None:
+        raise TokensError(f"{key} is missing")
+    if response["ContentLength"] > TOKENS_SIZE_LIMIT:
         raise TokensError(
-            f"execution.name must be letters, digits, - and _, got {execution[:100]!a}"
+            f"{key} is {response['ContentLength'] / 1e6:.1f} MB, "
+            f"token files have at most {TOKENS_SIZE_LIMIT / 1e6:.0f} MB"
         )
-    return f"runs/{execution}/tokens.json"
+    with storage_errors("read", bucket, key):
+        body = response["Body"].read()
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise TokensError(f"{key} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise TokensError(f"{key} must hold an object, not {type(content).__name__}")
+    return content
+
+
+@contextmanager
+def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
+    """Turn every error of S3 and of the way to it into one of ours that names the key.
+
+    Raises AccessError for refused credentials, which no retry mends, StorageError for all else.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    place = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+            raise AccessError(
+                f"may not {verb} {place}: check the policy of the function's role: {error}"
+            ) from error
+        raise StorageError(f"cannot {verb} {place}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot {verb} {place}: {error}") from error
+
+
+def _run_key(execution: str) -> str:
+    return f"runs/{require_execution_name(execution, 'execution.name')}/tokens.json"

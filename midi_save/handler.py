@@ -16,11 +16,12 @@ from typing import Any
 import miditok
 
 from generate_tokens.bundle import Bundle
+from generate_tokens.storage import TokenStore, make_s3_client
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
 from midi_save.job import Job, parse_generation, parse_message
 from midi_save.prompt import tokenise_prompt
-from midi_save.storage import PieceStore, make_s3_client
+from midi_save.storage import PieceStore
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Parts:
 
     bundle: Bundle
     tokenizer: miditok.MusicTokenizer
+    tokens: TokenStore
     store: PieceStore
     bucket: str
 
@@ -37,7 +39,9 @@ class Parts:
 def load_parts() -> Parts:
     bundle = Bundle.load(os.environ.get("MODEL_DIR", "/opt/model"))
     bucket = os.environ["MUSIC_BUCKET"]
-    return Parts(bundle, load_tokenizer(bundle), PieceStore(bucket, make_s3_client()), bucket)
+    client = make_s3_client()
+    tokens, store = TokenStore(bucket, bundle, client), PieceStore(bucket, client)
+    return Parts(bundle, load_tokenizer(bundle), tokens, store, bucket)
 
 
 def handler(event: object, _context: object) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
     model_id, date, seed = parts.bundle.model_id, made.request.date, made.request.seed
     ids = list(made.ids or ())
     if made.ids_uri is not None:
-        ids = parts.store.read_run_tokens(job.execution, made.ids_uri, made.ids_count, parts.bundle)
+        ids = parts.tokens.read_run(job.execution, made.ids_uri, made.ids_count)
     title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
     piece = detokenise(ids, parts.tokenizer, parts.bundle, title)
     facts = check_piece(piece.midi, piece.notes, piece.programs)
@@ -80,6 +84,9 @@ def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
         "fresh_because": made.fresh_because,
         "request": made.request.to_json(),
     }
-    record = parts.store.save(piece.midi, {**origin, "ids": ids}, record)
-    log = {**origin, "notes": facts.notes, "tokens": len(ids), "keys": record["keys"]}
-    return {"record": record, "bucket": parts.bucket, "stats": made.stats}, log
+    tokens = {**origin, "ids": ids}
+    record, latest = parts.store.save(piece.midi, tokens, record, job.started_day)
+    log = {**origin, "notes": facts.notes, "tokens": len(ids)}
+    log |= {"keys": record["keys"], "latest": latest}
+    result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": made.stats}
+    return result, log

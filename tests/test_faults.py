@@ -30,6 +30,11 @@ def kept(deployed: Deployed, prefix: str = "neural-net/") -> dict[str, str]:
     return {found["Key"]: found["ETag"] for found in listed.get("Contents", [])}
 
 
+def model_id() -> str:
+    manifest = Path(__file__).parents[1] / "layers" / "model" / "bundle.json"
+    return str(json.loads(manifest.read_text())["model_id"])
+
+
 def put(deployed: Deployed, key: str, body: bytes) -> str:
     aws, names = deployed
     aws.client("s3").put_object(Bucket=names["music_bucket"], Key=key, Body=body)
@@ -89,14 +94,16 @@ def test_tokens_of_another_bundle_are_left_alone_and_it_says_so(
     assert "made by another model" in (piece.fresh_because or "")
 
 
-def test_damaged_tokens_fail_by_name_and_nothing_is_written(
-    deployed: Deployed, tmp_path: Path
+@pytest.mark.parametrize("ids", [None, [1, 3, 60]], ids=["cut off", "no music"])
+def test_damaged_tokens_do_not_stop_the_next_days(
+    deployed: Deployed, tmp_path: Path, ids: list[int] | None
 ) -> None:
-    put(deployed, "neural-net/2025-07-01_tokens.json", b'{"model_id": ')
-    before = kept(deployed)
-    with pytest.raises(ComposeError, match="TokensError: .*2025-07-01_tokens.json is not JSON"):
-        compose_day(*deployed, date(2025, 7, 2), {"duration_s": 8}, tmp_path)
-    assert kept(deployed) == before
+    tokens = {"model_id": model_id(), "date": "2025-07-01", "style": "folk", "seed": 1, "ids": ids}
+    body = json.dumps(tokens).encode()
+    put(deployed, "neural-net/2025-07-01_tokens.json", body if ids else body[:40])
+    piece = compose_day(*deployed, date(2025, 7, 2), {"duration_s": 8}, tmp_path)
+    assert piece.continued_from is None
+    assert "2025-07-01" in (piece.fresh_because or "") and "damaged" in (piece.fresh_because or "")
 
 
 def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(

@@ -176,8 +176,9 @@ def read_piece(source: Source) -> Piece:
     piece = Piece(source)
     try:
         raw = ScoreTick.from_midi(source.path.read_bytes(), sanitize_data=True)
-    except Exception as error:  # noqa: BLE001 - symusic raises bare RuntimeErrors of many kinds for broken files
-        piece.why = f"unreadable: {str(error).splitlines()[0][:60]}"
+        score = clean_score(raw)
+    except (RuntimeError, OverflowError, ValueError, OSError) as error:
+        piece.why = f"unreadable: {str(error).partition(chr(10))[0][:60]}"
         return piece
     if raw.note_num() < MIN_NOTES:
         piece.why = "too few notes"
@@ -185,7 +186,6 @@ def read_piece(source: Source) -> Piece:
     if on_grid_share(raw) < MIN_GRID_SHARE:
         piece.why = "off the grid"
         return piece
-    score = clean_score(raw)
     if score is None or score.note_num() < MIN_NOTES:
         piece.why = "too few notes"
         return piece
@@ -284,12 +284,11 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
     names = [str(p.source.path) for p in pieces]
     # By a hash of the group's first file, so that adding files moves no piece to the other side.
     first = {g: Path(names[groups.index(g)]).name for g in set(groups)}
-    held = {
-        g
-        for g, name in first.items()
-        if groups.count(g) <= 4
-        and int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < VALIDATION_SHARE * 2**32
-    }
+    digest = {g: hashlib.sha256(name.encode()).hexdigest() for g, name in first.items()}
+    small = sorted((g for g in digest if groups.count(g) <= 4), key=digest.__getitem__)
+    held = {g for g in small if int(digest[g][:8], 16) < VALIDATION_SHARE * 2**32}
+    if not held and len(digest) > 1:
+        held = set(small[:1])  # a small collection: one group is better than none
     dataset = Dataset(
         ids=np.array(ids, np.int16),
         features=recorder.features(),

@@ -230,6 +230,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
     parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
     parser.add_argument("--out", type=Path, default=Path("layers/model"))
+    parser.add_argument(
+        "--data-note",
+        type=Path,
+        help="text for the model card: which pieces, from where, with which rights",
+    )
     parser.add_argument("--float32", action="store_true", help="no quantisation at all")
     a = parser.parse_args()
     model, facts = load_checkpoint(a.checkpoint)
@@ -242,30 +247,29 @@ def main() -> None:
         "pieces": int((~dataset.validation).sum()),
         "validation_pieces": len(held),
         "dataset_tokens": int(dataset.starts[-1]),
-        "tokens_seen": facts["step"] * facts["train_config"]["batch"] * model.config.context,
+        "tokens_seen": facts["step"] * facts["recipe"]["batch"] * model.config.context,
         "steps": facts["step"],
+        "context": model.config.context,
         "wall_minutes": round(facts["spent_s"] / 60, 1),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4),
+        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4)
+        if len(held)
+        else None,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
-    long_enough = held[np.diff(dataset.starts)[held] > model.config.context]
+    real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
+    longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
     with tempfile.TemporaryDirectory() as scratch:
         exact = export_bundle(model, Path(scratch) / "model", training, None, "float32 check")
-        training["parity_float32"] = compare(
-            model, exact, windows, int(long_enough[0]), PARITY_POSITIONS
-        )
+        training["parity_float32"] = compare(model, exact, windows, longest, PARITY_POSITIONS)
         if not a.float32:
             int8 = export_bundle(
-                model, Path(scratch) / "int8", training, (windows, held), "int8 check"
+                model, Path(scratch) / "int8", training, (windows, real), "int8 check"
             )
-            training["parity_int8"] = compare(
-                model, int8, windows, int(long_enough[0]), PARITY_POSITIONS
-            )
-    bundle = export_bundle(
-        model, a.out, training, None if a.float32 else (windows, held), model_card(training)
-    )
+            training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
+    card = model_card(training, a.data_note.read_text() if a.data_note else "")
+    bundle = export_bundle(model, a.out, training, None if a.float32 else (windows, real), card)
     size = (a.out / "model.onnx").stat().st_size
     print(f"{a.out}: model {bundle.model_id[:12]}, model.onnx {size / 1e6:.2f} MB")
     print(json.dumps(training))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+NO_NOTE = (
+    "Not stated: name the pieces, where they come from and their rights, and export again with\n"
+    "`--data-note FILE`.\n"
+)
 
-def model_card(training: Mapping[str, Any]) -> str:
-    """The text of MODEL_CARD.md."""
+
+def model_card(training: Mapping[str, Any], data_note: str = "") -> str:
+    """The text of MODEL_CARD.md. ``data_note``: which pieces, from where, with which rights."""
     parity = training.get("parity_int8") or training["parity_float32"]
+    nats = training["validation_nats_per_note"]
     return f"""# Model card
 
 A decoder-only transformer of {training["parameters"]:,} parameters that continues scores as MIDI
@@ -19,30 +25,28 @@ Composing short pieces in the styles that it was trained on. It is not meant to 
 composer, and what it writes is not a transcription of anything.
 
 ## Data and rights
-{training["pieces"]} pieces ({training["dataset_tokens"]:,} tokens with validation), as scores in MIDI:
-the Bach chorales of music21's corpus; medieval, Renaissance, classical and oratorio sequences of
-the repository reubenson/midi-archive; and scores of the Mutopia Project converted from LilyPond.
-The compositions are in the public domain. Mutopia's files are Public Domain, CC BY or CC BY-SA
-by their typesetters; the archive's sequences carry no licence. Only weights are shipped, no MIDI.
+{training["pieces"]} pieces for training and {training["validation_pieces"]} held out, {training["dataset_tokens"]:,} tokens in all.
+
+{data_note.strip() or NO_NOTE}
 
 ## Figures
 | what | value |
 |---|---|
-| nats per note, first minute of {training["validation_pieces"]} held-out pieces | {training["validation_nats_per_note"]} |
-| tokens seen | {training["tokens_seen"]:,} |
-| training time (wall, two CPU cores shared with other work) | {training["wall_minutes"]} min |
-| released graph against PyTorch, one held-out window: mean KL, nats | {parity["kl"]:.1e} |
+| nats per note, first minute of each held-out piece | {"none held out" if nats is None else nats} |
+| tokens seen in training | {training["tokens_seen"]:,} |
+| training time, wall | {training["wall_minutes"]} min |
+| released graph against PyTorch, longest held-out piece's opening: mean KL, nats | {parity["kl"]:.1e} |
 | float32 graph against PyTorch: greatest logit difference | {training["parity_float32"]["max_logit_difference"]:.1e} |
 
 Printed by `python training-notebook/export.py`. Held-out pieces share no near-duplicate with the
-training set.
+training pieces.
 
 ## Limits
-A first model after a short run. Long-range form is weak: it keeps metre, key and texture for a
-few bars and rarely comes back to an idea. No dynamics of its own: `midi_save` adds metrical
+Its window is {training["context"]} tokens, some seconds of music: it keeps metre, key and texture for
+a few bars and rarely comes back to an idea. No dynamics of its own: `midi_save` adds metrical
 accents. Western notated music only, pitches 24 to 103, twelve instrument families.
 
 ## Reproduce
-`python training-notebook/dataset.py --data FOLDER`, then `trainer.py`, then `export.py`
+`dataset.py --data FOLDER`, `trainer.py`, `export.py` in `training-notebook/`
 (commit {training["commit"]}, {training["date"]}).
 """

@@ -9,6 +9,7 @@ sees the same windows. Knows nothing of MIDI or ONNX.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -50,7 +51,8 @@ class TrainConfig:
     constant_share: float = 0.3
     final_rate: float = 0.01
     clip: float = 1.0
-    starts_share: float = 0.15
+    starts_share: float = 0.15  # of windows that begin with the piece
+    ends_share: float = 0.08  # that end with it: EOS would else never be a target
     transpose: tuple[int, int] = (-5, 6)
     transpose_until: float = 0.85
     checkpoint_seconds: float = 120.0
@@ -79,14 +81,18 @@ class Windows:
     def draw(self, rng: np.random.Generator, config: TrainConfig, transpose: bool) -> Batch:
         """A batch of windows ``[BOS, style, body...]`` of ``context`` inputs, and their targets."""
         pieces = rng.choice(self.train, size=config.batch, p=self.weights)
-        at_start = rng.random(config.batch) < config.starts_share
+        places = rng.random(config.batch)
+        starts, ends = config.starts_share, config.ends_share
         offsets = rng.random(config.batch)
         shifts = rng.integers(config.transpose[0], config.transpose[1] + 1, config.batch)
         rows = []
-        for piece, start, offset, shift in zip(pieces, at_start, offsets, shifts, strict=True):
+        for piece, where, offset, shift in zip(pieces, places, offsets, shifts, strict=True):
             first = self.dataset.starts[piece] + PREFIX
             last = self.dataset.starts[piece + 1] - 1  # EOS: a target, never an input
-            begin = first if start else first + int(offset * max(0, last - first - self.body))
+            room = max(0, last - first - self.body)
+            begin = first + (
+                0 if where < starts else room if where > 1 - ends else int(offset * room)
+            )
             end = min(begin + self.body, last)
             rows.append(self.window(piece, begin, end, int(shift) * transpose))
         return _stack([self._padded(row) for row in rows])
@@ -143,14 +149,15 @@ class Windows:
         for piece in pieces:
             first, last = self.dataset.starts[piece] + PREFIX, self.dataset.starts[piece + 1] - 1
             share = min(1.0, EVALUATED_SECONDS / float(self.dataset.seconds[piece]))
-            stop = first + int(share * (last - first))
-            begin, counted = first, 0
+            ticks = self.dataset.features.tick[first:last]  # ascending, and there is one tempo
+            stop = first + int(np.searchsorted(ticks, share * ticks[-1], side="right"))
+            begin, counted = first, PREFIX - 1  # the style is given, the first Bar is not
             while begin < stop:
                 end = min(begin + self.body, stop)
                 windows.append((self.window(piece, begin, end), counted, int(piece)))
                 if end == stop:
                     break
-                begin, counted = begin + self.body // 2, PREFIX + self.body - self.body // 2 - 1
+                begin, counted = begin + self.body // 2, PREFIX + self.body - self.body // 2
         return windows
 
 
@@ -205,10 +212,21 @@ def train(
     optimizers = make_optimizers(model)
     rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
     step, spent_s = 0, 0.0
+    # What a resumed run must share with its beginning; it may be longer and save more often.
+    recipe = {k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoint_seconds")}
+    run = {
+        "model_config": model_config.to_json(),
+        "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()},
+        "dataset_sha256": hashlib.sha256(dataset.ids.tobytes()).hexdigest(),
+    }
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if saved["model_config"] != model_config.to_json():
-            raise ValueError(f"{checkpoint} is of another model: delete it or name another file")
+        for name, value in run.items():
+            if saved[name] != value:
+                raise ValueError(
+                    f"{checkpoint} was begun with another {name.replace('_', ' ')}: delete it, "
+                    "or name another file"
+                )
         model.load_state_dict(saved["model"])
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -225,8 +243,7 @@ def train(
             "optimizers": [o.state_dict() for o in optimizers],
             "step": step,
             "spent_s": spent_s + time.monotonic() - began,
-            "model_config": model_config.to_json(),
-            "train_config": asdict(config),
+            **run,
         }
         torch.save(state, partial)
         partial.replace(checkpoint)

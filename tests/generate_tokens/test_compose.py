@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.errors import BudgetError, TokensError
+from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.request import Request, parse_request
 from generate_tokens.state import DURATION, PITCH
+from tests.generate_tokens.music import ids_of
 
 FOREVER_S = 1e9
 
@@ -122,6 +125,47 @@ def test_ids_of_another_style_or_beyond_the_end_are_refused(
         composer.compose(request_for(composer, style="hymn"), [], whole[:40], FOREVER_S)
     with pytest.raises(TokensError, match="EOS"):
         composer.compose(request_for(composer), [], whole, FOREVER_S)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Duration_1.0.12",),
+        ("Bar_None", "TimeSig_4/4", "Position_0", "Tempo", "Program_0", "Duration_1.0.12"),
+        ("Bar_None", "TimeSig_2/4", "Position_0", "Tempo", "Position_24"),
+        ("Bar_None", "TimeSig_2/4", "Position_0", "Tempo", "Position_3", "Pitch_60"),
+        ("PAD_None",),
+    ],
+)
+def test_ids_that_are_not_music_are_refused(
+    composer: Composer, tokenizer: Any, names: tuple[str, ...]
+) -> None:
+    ids = ids_of(tokenizer, *names)
+    with pytest.raises(TokensError, match=f"id {len(ids) - 1}, "):
+        composer.compose(request_for(composer), ids, [], FOREVER_S)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ("model", {"layers": 3}),
+        ("model", {"kv_heads": 2}),
+        ("model", {"head_size": 16}),
+        ("model", {"pitches": 10}),
+        ("grammar", {"Pitch": ["Velocity"]}),
+        ("sampling", {"temperature": -3}),
+    ],
+)
+def test_a_bundle_json_that_does_not_fit_its_graph_is_refused_by_name(
+    tiny_bundle: Path, tmp_path: Path, section: str, changes: dict[str, Any]
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest[section] |= changes
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError):
+        Composer(Bundle.load(folder))
 
 
 def test_temperature_zero_needs_no_luck(composer: Composer) -> None:

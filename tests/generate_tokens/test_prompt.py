@@ -50,9 +50,17 @@ def test_the_cut_names_tempo_and_programme_again(tokenizer: Any, vocabulary: Voc
     assert cut(tokenizer, vocabulary, 12) == ids_of(tokenizer, *expected, "Program_73", *NOTE)
 
 
-def test_nothing_is_kept_when_no_bar_fits(tokenizer: Any, vocabulary: Vocabulary) -> None:
-    assert cut(tokenizer, vocabulary, 8) == []
+def test_of_a_bar_that_does_not_fit_whole_notes_are_kept(
+    tokenizer: Any, vocabulary: Vocabulary
+) -> None:
+    expected = ("Bar_None", "TimeSig_2/4", "Position_0", "Tempo", "Program_24", *NOTE)
+    assert cut(tokenizer, vocabulary, 9) == ids_of(tokenizer, *expected)
+
+
+def test_nothing_is_kept_of_nothing(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    assert cut(tokenizer, vocabulary, 6) == []
     assert last_bars([], vocabulary, 100) == []
+    assert last_bars(ids_of(tokenizer, *PIECE[:6]), vocabulary, 100) == []
 
 
 @pytest.mark.parametrize("limit", range(9, 40))

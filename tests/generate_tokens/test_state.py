@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dataset import vocabulary_entries
 
-from generate_tokens.state import Features, MusicState, Vocabulary, features_of
+from generate_tokens.state import DURATION, Features, MusicState, Vocabulary, features_of
 from tests.generate_tokens.music import ids_of, state_after
 
 START = ("Bar_None", "TimeSig_3/4", "Position_0", "Tempo", "Program_0")
@@ -81,3 +81,29 @@ def test_features_hold_one_row_a_token(tokenizer: Any, vocabulary: Vocabulary) -
 def test_unknown_token_types_are_refused() -> None:
     with pytest.raises(ValueError, match="Velocity"):
         Vocabulary([("BOS", "None"), ("Velocity", "100")])
+
+
+def test_onsets_ends_and_length_are_those_that_miditok_decodes(
+    tokenizer: Any, vocabulary: Vocabulary
+) -> None:
+    bar = ("Bar_None", "TimeSig_6/8", "Position_30")
+    names = (
+        *START,
+        *("Pitch_60", "Duration_1.6.12", "Pitch_64", "Duration_5.1.4", "Position_25"),
+        *("Program_73", "Pitch_72", "Duration_0.3.12", "Bar_None", "TimeSig_3/4"),
+        *(*bar, "Pitch_50", "Duration_2.6.12", "Bar_None", "TimeSig_6/8", "Position_71"),
+        *("Pitch_51", "Duration_0.6.12"),
+    )
+    ids = ids_of(tokenizer, *names)
+    state = MusicState(vocabulary)
+    onsets = []
+    for token in ids:
+        state.step(token)
+        if vocabulary.kind[token] == DURATION:
+            onsets.append(state.seconds)
+    decoded = tokenizer.decode(ids)
+    seconds = decoded.to("second")
+    notes = sorted((n.start, n.pitch, n.end) for t in seconds.tracks for n in t.notes)
+    assert [start for start, _, _ in notes] == pytest.approx(sorted(onsets))
+    assert state.end_s == pytest.approx(max(end for _, _, end in notes))
+    assert state.notes == len(notes) == 5

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.errors import ModelMismatchError, StorageError, TokensError
-from generate_tokens.storage import TokenStore
+from generate_tokens.errors import AccessError, ModelMismatchError, StorageError, TokensError
+from generate_tokens.storage import TokenStore, make_s3_client
 from tests.conftest import MUSIC_BUCKET
 
 DATE = "2026-11-22"
@@ -21,6 +25,14 @@ def put_tokens(s3: Any, bundle: Bundle, date: str, **changes: Any) -> None:
     content = {"model_id": bundle.model_id, "date": date, "ids": [1, 3, 13], **changes}
     body = json.dumps(content).encode()
     s3.put_object(Bucket=MUSIC_BUCKET, Key=f"neural-net/{date}_tokens.json", Body=body)
+
+
+def assert_damaged(store: TokenStore) -> None:
+    """The piece of 2026-11-21 is not gone on from, and the reason names the file."""
+    previous = store.previous(DATE)
+    assert (previous.date, previous.ids) == (None, ())
+    reason = "the tokens of 2026-11-21 are damaged: neural-net/2026-11-21_tokens.json"
+    assert (previous.fresh_because or "").startswith(reason)
 
 
 @pytest.fixture
@@ -87,21 +99,19 @@ def test_a_piece_of_another_model_starts_afresh_and_says_so(
         {"model_id": 7},
     ],
 )
-def test_a_token_file_out_of_form_is_refused_by_its_key(
+def test_a_token_file_out_of_form_starts_afresh_and_says_so(
     changes: dict[str, Any], s3: Any, store: TokenStore, bundle: Bundle
 ) -> None:
     put_tokens(s3, bundle, "2026-11-21", **changes)
-    with pytest.raises(TokensError, match=r"2026-11-21_tokens\.json"):
-        store.previous(DATE)
+    assert_damaged(store)
 
 
 @pytest.mark.parametrize("body", [b"", b"[1, 2]", b"<html>", b" " * 4_000_001])
-def test_a_token_file_that_is_no_json_object_or_too_large_is_refused(
+def test_a_token_file_that_is_no_json_object_or_too_large_starts_afresh_and_says_so(
     body: bytes, s3: Any, store: TokenStore
 ) -> None:
     s3.put_object(Bucket=MUSIC_BUCKET, Key="neural-net/2026-11-21_tokens.json", Body=body)
-    with pytest.raises(TokensError, match=r"2026-11-21_tokens\.json"):
-        store.previous(DATE)
+    assert_damaged(store)
 
 
 def test_the_tokens_of_a_run_come_back(store: TokenStore) -> None:
@@ -120,10 +130,32 @@ def test_the_tokens_of_another_run_or_number_are_refused(store: TokenStore) -> N
     uri = store.write_run("daily-1", [1, 2, 3])
     with pytest.raises(TokensError, match="holds 3 ids, the message says 4"):
         store.read_run("daily-1", uri, 4)
+    with pytest.raises(TokensError, match="the message says -1"):
+        store.read_run("daily-1", uri, -1)
     with pytest.raises(TokensError, match=r"tokens\.s3_uri must be"):
         store.read_run("daily-2", uri, 3)
     with pytest.raises(TokensError, match=r"execution\.name"):
         store.write_run("../daily", [1])
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "is not JSON"),
+        (b"[]", "must hold an object"),
+        (b"{}", "model_id must be a string"),
+        (b" " * 4_000_001, "is 4.0 MB"),
+        (None, "is missing"),
+    ],
+)
+def test_run_tokens_out_of_form_are_refused(
+    body: bytes | None, reason: str, s3: Any, store: TokenStore
+) -> None:
+    key = "runs/daily-1/tokens.json"
+    if body is not None:
+        s3.put_object(Bucket=MUSIC_BUCKET, Key=key, Body=body)
+    with pytest.raises(TokensError, match=f"{key}.* {reason}"):
+        store.read_run("daily-1", f"s3://{MUSIC_BUCKET}/{key}", 1)
 
 
 def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore) -> None:
@@ -147,3 +179,71 @@ def test_an_unreachable_s3_is_a_storage_error(bundle: Bundle) -> None:
     )
     with pytest.raises(StorageError, match="cannot write"):
         TokenStore(MUSIC_BUCKET, bundle, nowhere).write_run("daily-1", [1])
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("list_objects_v2", lambda store: store.previous(DATE)),
+        ("get_object", lambda store: store.previous(DATE)),
+        ("put_object", lambda store: store.write_run("daily-1", [1])),
+    ],
+)
+def test_refused_credentials_are_an_access_error_that_no_retry_is_worth(
+    operation: str, call: Callable[[TokenStore], object], s3: Any, bundle: Bundle
+) -> None:
+    class Refusing:
+        """S3 as it is, but the role's policy lacks one action."""
+
+        def __getattr__(self, name: str) -> Any:
+            return self.refuse if name == operation else getattr(s3, name)
+
+        def refuse(self, **request: Any) -> Any:
+            answer: Any = {
+                "Error": {"Code": "AccessDenied", "Message": "Access Denied"},
+                "ResponseMetadata": {"HTTPStatusCode": 403},
+            }
+            raise ClientError(answer, operation)
+
+    put_tokens(s3, bundle, "2026-11-21")
+    store = TokenStore(MUSIC_BUCKET, bundle, Refusing())
+    with pytest.raises(AccessError, match=f"s3://{MUSIC_BUCKET}/.*: check the policy") as refused:
+        call(store)
+    assert not isinstance(refused.value, StorageError)
+
+
+@pytest.fixture
+def overloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The requests that reached an S3 which answers each with 503."""
+    requests: list[str] = []
+
+    class Overloaded(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            requests.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: standard error is the tests' own."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        yield requests
+        server.shutdown()
+        thread.join()
+
+
+def test_a_call_is_tried_twice_and_then_given_up(overloaded: list[str], bundle: Bundle) -> None:
+    with pytest.raises(StorageError, match="503"):
+        TokenStore(MUSIC_BUCKET, bundle).write_run("daily-1", [1])
+    assert len(overloaded) == 2
+
+
+def test_a_call_that_nobody_answers_ends_within_15_seconds() -> None:
+    config = make_s3_client().meta.config
+    one_attempt_s = config.connect_timeout + config.read_timeout
+    assert config.retries["total_max_attempts"] * one_attempt_s <= 15

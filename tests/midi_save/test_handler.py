@@ -73,7 +73,7 @@ def test_a_generated_piece_is_saved(
     assert (record["notes"], record["programs"]) == (len(NOTES), [0, 48])
     assert result["bucket"] == MUSIC_BUCKET
     assert result["stats"] == {"rounds": 1, "decode_s": 2.5, "tokens_per_s": 800.0}
-    midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=record["keys"]["latest"])["Body"].read()
+    midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=result["latest"])["Body"].read()
     file = mido.MidiFile(file=io.BytesIO(midi))
     assert sum(m.type == "note_on" for track in file.tracks for m in track) == len(NOTES)
     assert file.length == pytest.approx(record["duration_s"], abs=0.1)
@@ -95,6 +95,29 @@ def test_tokens_kept_in_s3_make_the_same_piece(s3: Any, bundle: Bundle) -> None:
     uri = TokenStore(MUSIC_BUCKET, bundle, s3).write_run(execution, ids)
     by_key = save_message(bundle, tokens={"s3_uri": uri, "count": len(ids)})
     assert handler(by_key, None) == handler(inline, None)
+
+
+def test_tokens_of_a_round_that_died_after_its_write_are_not_of_the_piece(
+    s3: Any, bundle: Bundle
+) -> None:
+    inline = save_message(bundle)
+    ids = inline["job"]["generation"]["tokens"]["ids"]
+    execution = inline["job"]["execution"]["name"]
+    uri = TokenStore(MUSIC_BUCKET, bundle, s3).write_run(execution, [*ids, *ids])
+    by_key = save_message(bundle, tokens={"s3_uri": uri, "count": len(ids)})
+    assert handler(by_key, None) == handler(inline, None)
+
+
+def test_the_day_of_the_execution_says_which_latest_piece_is_from_the_future(
+    s3: Any, bundle: Bundle
+) -> None:
+    s3.put_object(
+        Bucket=MUSIC_BUCKET, Key="neural-net/token_sequence.json", Body=b'{"date": "2026-12-24"}'
+    )
+    late = save_message(bundle)
+    late["job"]["execution"]["started"] = "2026-12-24T06:00:00Z"
+    assert handler(late, None)["latest"] is None
+    assert handler(save_message(bundle), None)["latest"] == "neural-net/model-prediction.mid"
 
 
 def test_a_prompt_becomes_tokens_in_the_job(s3: Any, bundle: Bundle) -> None:
@@ -158,6 +181,7 @@ def test_a_generation_out_of_form_is_refused_and_nothing_is_written(
         (("job", "execution"), ..., r"job\.execution must be"),
         (("job", "execution", "name"), "../../x", r"job\.execution\.name"),
         (("job", "execution", "started"), 7, r"job\.execution\.started"),
+        (("job", "execution", "started"), "today", r"job\.execution\.started must be an ISO"),
         (("job", "generation"), ..., r"job\.generation must be"),
     ],
 )

@@ -10,13 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.errors import (
-    EventError,
-    ModelMismatchError,
-    PromptError,
-    StorageError,
-    TokensError,
-)
+from generate_tokens.errors import AccessError, EventError, PromptError, StorageError
 from generate_tokens.storage import TokenStore
 from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore, archive_keys
 from tests.conftest import MUSIC_BUCKET
@@ -46,10 +40,13 @@ class FaultyS3:
         return self._s3.put_object(**request)
 
 
-def save(s3: Any, date: str = DATE, midi: bytes = b"MThd and so on") -> dict[str, Any]:
+def save(
+    s3: Any, date: str = DATE, midi: bytes = b"MThd and so on", started_day: str = DATE
+) -> tuple[dict[str, Any], str | None]:
     origin = {"model_id": "ab" * 32, "date": date, "style": "folk", "seed": 7}
     record = {**origin, "duration_s": 61.5, "notes": 400}
-    return PieceStore(MUSIC_BUCKET, s3).save(midi, {**origin, "ids": [1, 2]}, record)
+    tokens = {**origin, "ids": [1, 2]}
+    return PieceStore(MUSIC_BUCKET, s3).save(midi, tokens, record, started_day)
 
 
 def objects(s3: Any) -> dict[str, bytes]:
@@ -98,9 +95,10 @@ def test_the_midi_says_what_it_is(s3: Any) -> None:
 
 
 def test_the_record_in_s3_is_the_one_returned(s3: Any) -> None:
-    record = save(s3)
+    record, latest = save(s3)
+    assert latest == LATEST_MIDI
     assert json.loads(objects(s3)[archive_keys(DATE)["record"]]) == record
-    assert record["keys"] == {**archive_keys(DATE), "latest": LATEST_MIDI}
+    assert record["keys"] == archive_keys(DATE)
     assert record["sha256"] == hashlib.sha256(b"MThd and so on").hexdigest()
 
 
@@ -113,18 +111,41 @@ def test_saving_a_day_again_writes_the_same_bytes(s3: Any) -> None:
 
 def test_an_older_day_leaves_the_latest_piece_alone(s3: Any) -> None:
     save(s3, "2026-11-22", b"MThd newer")
-    record = save(s3, "2026-11-21", b"MThd older")
-    assert record["keys"]["latest"] is None
+    _, latest = save(s3, "2026-11-21", b"MThd older")
+    assert latest is None
     stored = objects(s3)
     assert stored[LATEST_MIDI] == b"MThd newer"
     assert json.loads(stored[LATEST_TOKENS])["date"] == "2026-11-22"
     assert stored[archive_keys("2026-11-21")["archive"]] == b"MThd older"
 
 
+def test_saving_an_older_day_again_after_a_newer_one_changes_no_byte(s3: Any) -> None:
+    save(s3, "2026-11-21", b"MThd older")
+    save(s3, "2026-11-22", b"MThd newer")
+    before = objects(s3)
+    save(s3, "2026-11-21", b"MThd older")
+    assert objects(s3) == before
+
+
+@pytest.mark.parametrize("date", ["2026-11-22", "2026-11-21"])
+def test_a_piece_from_the_future_does_not_stay_the_latest(date: str, s3: Any) -> None:
+    assert save(s3, "2062-11-22", b"MThd mistyped")[1] == LATEST_MIDI
+    assert save(s3, date, b"MThd typed well", started_day="2026-11-22")[1] == LATEST_MIDI
+    stored = objects(s3)
+    assert stored[LATEST_MIDI] == b"MThd typed well"
+    assert json.loads(stored[LATEST_TOKENS])["date"] == date
+
+
+def test_a_piece_of_the_day_of_the_execution_is_not_from_the_future(s3: Any) -> None:
+    save(s3, "2026-11-22", b"MThd today")
+    assert save(s3, "2026-11-21", started_day="2026-11-22")[1] is None
+    assert objects(s3)[LATEST_MIDI] == b"MThd today"
+
+
 @pytest.mark.parametrize("body", [b"", b"[1, 2, 3]", b'{"date": 7}', b'{"date": "tomorrow"}'])
 def test_latest_tokens_without_a_date_are_replaced(body: bytes, s3: Any) -> None:
     s3.put_object(Bucket=MUSIC_BUCKET, Key=LATEST_TOKENS, Body=body)
-    assert save(s3)["keys"]["latest"] == LATEST_MIDI
+    assert save(s3)[1] == LATEST_MIDI
 
 
 @pytest.mark.parametrize("failing", range(5))
@@ -150,10 +171,14 @@ def test_a_connection_that_breaks_is_a_storage_error(s3: Any) -> None:
 def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> None:
     class Refusing(FaultyS3):
         def get_object(self, **request: Any) -> Any:
-            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetObject")
+            answer: Any = {
+                "Error": {"Code": "AccessDenied", "Message": "no"},
+                "ResponseMetadata": {"HTTPStatusCode": 403},
+            }
+            raise ClientError(answer, "GetObject")
 
     watched = Refusing(s3)
-    with pytest.raises(StorageError, match=r"cannot read s3://.*token_sequence\.json.*Denied"):
+    with pytest.raises(AccessError, match=r"may not read s3://.*token_sequence\.json.*Denied"):
         save(watched)
     assert watched.written == []
 
@@ -161,48 +186,9 @@ def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> Non
 def test_tomorrow_finds_the_tokens_saved_today(s3: Any, bundle: Bundle) -> None:
     tokens = {"model_id": bundle.model_id, "date": DATE, "style": "folk", "seed": 7, "ids": [1, 3]}
     record = {**tokens, "duration_s": 1.0, "notes": 1}
-    PieceStore(MUSIC_BUCKET, s3).save(b"MThd", tokens, record)
+    PieceStore(MUSIC_BUCKET, s3).save(b"MThd", tokens, record, DATE)
     previous = TokenStore(MUSIC_BUCKET, bundle, s3).previous("2026-11-23")
     assert (previous.date, previous.ids) == (DATE, (1, 3))
-
-
-def test_the_tokens_of_a_run_are_read_where_generate_tokens_wrote_them(
-    s3: Any, bundle: Bundle
-) -> None:
-    uri = TokenStore(MUSIC_BUCKET, bundle, s3).write_run("daily-1", [1, 2, 3])
-    store = PieceStore(MUSIC_BUCKET, s3)
-    assert store.read_run_tokens("daily-1", uri, 3, bundle) == [1, 2, 3]
-    with pytest.raises(TokensError, match="holds 3 ids, the message says 2"):
-        store.read_run_tokens("daily-1", uri, 2, bundle)
-    with pytest.raises(TokensError, match=r"tokens\.s3_uri must be"):
-        store.read_run_tokens("daily-2", uri, 3, bundle)
-
-
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (b"", TokensError),
-        (b"[]", TokensError),
-        (b'{"model_id": "00", "ids": [1]}', ModelMismatchError),
-        (b"{}", TokensError),
-        (b" " * 4_000_001, TokensError),
-    ],
-)
-def test_run_tokens_out_of_form_are_refused(
-    body: bytes, error: type[Exception], s3: Any, bundle: Bundle
-) -> None:
-    key = "runs/daily-1/tokens.json"
-    s3.put_object(Bucket=MUSIC_BUCKET, Key=key, Body=body)
-    with pytest.raises(error, match=key):
-        PieceStore(MUSIC_BUCKET, s3).read_run_tokens(
-            "daily-1", f"s3://{MUSIC_BUCKET}/{key}", 1, bundle
-        )
-
-
-def test_a_missing_run_is_refused(s3: Any, bundle: Bundle) -> None:
-    uri = f"s3://{MUSIC_BUCKET}/runs/daily-1/tokens.json"
-    with pytest.raises(TokensError, match="is missing"):
-        PieceStore(MUSIC_BUCKET, s3).read_run_tokens("daily-1", uri, 1, bundle)
 
 
 def test_a_prompt_is_read(s3: Any) -> None:

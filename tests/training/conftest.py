@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 from dataset import Dataset, Source, build_dataset, make_tokenizer, read_piece
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
@@ -29,6 +30,10 @@ def write_tune(path: Path, seed: int, notes: int = 120, program: int = 0) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     file.save(path)
     return path
+
+
+# Two test processes on two cores: more threads would wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from dataset import (
     read_piece,
     vocabulary_entries,
 )
+from mido import Message, MidiFile, MidiTrack
 
 from generate_tokens.state import Vocabulary, features_of
 from tests.training.conftest import write_tune
@@ -52,14 +53,29 @@ def test_broken_files_are_left_out_with_a_reason(tmp_path: Path, content: bytes,
     assert read_piece(Source(path, "folk")).why.startswith(why)
 
 
+def test_a_file_whose_ticks_overflow_is_left_out(tmp_path: Path) -> None:
+    midi = MidiFile(ticks_per_beat=1)
+    track = MidiTrack()
+    for _ in range(80):
+        track.append(Message("note_on", note=60, velocity=64, time=1))
+        track.append(Message("note_off", note=60, time=0x0FFFFFF))
+    midi.tracks.append(track)
+    midi.save(tmp_path / "long.mid")
+    assert read_piece(Source(tmp_path / "long.mid", "folk")).why.startswith("unreadable")
+
+
+def test_a_small_collection_still_has_a_piece_to_validate_on(archive: Path) -> None:
+    pieces = [read_piece(Source(p, "folk")) for p in sorted(archive.rglob("*.mid"))]
+    dataset, _ = build_dataset(pieces, make_tokenizer())
+    assert 1 <= dataset.validation.sum() < len(pieces)
+
+
 def test_a_fragment_is_left_out(tmp_path: Path) -> None:
     path = write_tune(tmp_path / "short.mid", 1, notes=10)
     assert read_piece(Source(path, "folk")).why == "too few notes"
 
 
 def test_a_transposed_copy_stays_in_its_originals_group(tmp_path: Path) -> None:
-    from mido import MidiFile
-
     original = write_tune(tmp_path / "original.mid", 5)
     other = write_tune(tmp_path / "other.mid", 6)
     file = MidiFile(original)

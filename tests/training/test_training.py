@@ -115,11 +115,40 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(dataset: Dataset, tmp_path: 
         assert torch.equal(a, b)
 
 
-def test_a_checkpoint_of_another_model_is_refused(dataset: Dataset, tmp_path: Path) -> None:
-    once = replace(SHORT, steps=1)
-    train(dataset, small(), once, tmp_path / "m.pt", compile_model=False)
-    with pytest.raises(ValueError, match="another model"):
-        train(dataset, replace(small(), layers=1), once, tmp_path / "m.pt", compile_model=False)
+def test_a_checkpoint_of_another_run_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    once, path = replace(SHORT, steps=1), tmp_path / "m.pt"
+    train(dataset, small(), once, path, compile_model=False)
+    with pytest.raises(ValueError, match="another model config"):
+        train(dataset, replace(small(), layers=1), once, path, compile_model=False)
+    with pytest.raises(ValueError, match="another recipe"):
+        train(dataset, small(), replace(once, seed=1), path, compile_model=False)
+    changed = replace(dataset, ids=dataset.ids[::-1].copy())
+    with pytest.raises(ValueError, match="another dataset"):
+        train(changed, small(), once, path, compile_model=False)
+    train(dataset, small(), replace(once, steps=2), path, compile_model=False)
+    assert load_checkpoint(path)[1]["step"] == 2
+
+
+def test_the_end_of_a_piece_is_sometimes_a_target(windows: Windows) -> None:
+    # each of 400 windows ends its piece with probability 0.08: none does but once in 10^14 runs
+    eos = make_tokenizer()["EOS_None"]
+    config = replace(SHORT, batch=400)
+    _, targets, *_ = windows.draw(np.random.default_rng(0), config, transpose=False)
+    assert 400 * 0.02 < int((targets == eos).any(1).sum()) < 400 * 0.2
+
+
+def test_validation_counts_every_target_of_the_first_minute_once(windows: Windows) -> None:
+    piece = int(np.flatnonzero(windows.dataset.validation)[0])
+    first, last = windows.dataset.starts[piece : piece + 2]
+    share = 60 / float(windows.dataset.seconds[piece])
+    counted = [
+        token
+        for arrays, start, _ in windows.validation(np.array([piece]))
+        for token in arrays[0][1:][start:].tolist()
+    ]
+    whole = windows.dataset.ids[first + PREFIX : last].tolist()
+    assert share > 1, "the tune is short, so all of it counts"
+    assert counted == whole
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:

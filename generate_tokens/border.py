@@ -1,0 +1,40 @@
+"""Values of a message between the states as types, or TokensError that names their place.
+
+Shared by both functions' borders. Knows JSON's types and Step Functions' names, not what
+a message holds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from generate_tokens.errors import TokensError
+
+_EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions allows
+
+
+def require_object(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TokensError(f"{where} must be an object, got {type(value).__name__}")
+    return value
+
+
+def require_text(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise TokensError(f"{where} must be a string, got {type(value).__name__}")
+    return value
+
+
+def require_number(value: object, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise TokensError(f"{where} must be a number, got {str(value)[:40]!a}")
+    return value
+
+
+def require_execution_name(value: object, where: str) -> str:
+    name = require_text(value, where)
+    if not _EXECUTION_NAME.fullmatch(name):
+        raise TokensError(f"{where} must be letters, digits, - and _, got {name[:100]!a}")
+    return name

@@ -1,0 +1,29 @@
+"""The card says what the run says, and nothing of data that it does not know."""
+
+from __future__ import annotations
+
+from model_card import model_card
+
+FACTS = {
+    "parameters": 1234,
+    "pieces": 5,
+    "validation_pieces": 1,
+    "dataset_tokens": 999,
+    "validation_nats_per_note": 3.21,
+    "tokens_seen": 4096,
+    "wall_minutes": 1.5,
+    "context": 64,
+    "parity_float32": {"max_logit_difference": 1e-6, "kl": 0.0},
+    "commit": "abc",
+    "date": "2026-01-01",
+}
+
+
+def test_the_card_holds_the_figures_and_the_note() -> None:
+    card = model_card(FACTS, "My own songs, all mine.")
+    assert "3.21" in card and "1,234 parameters" in card and "My own songs" in card
+
+
+def test_without_a_note_nothing_is_claimed_about_the_data() -> None:
+    card = model_card({**FACTS, "validation_nats_per_note": None})
+    assert "Not stated" in card and "public domain" not in card and "none held out" in card
