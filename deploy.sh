@@ -14,7 +14,7 @@ usage: ./deploy.sh [options]
   --profile PROFILE    AWS CLI profile                               (AWS_PROFILE, or none)
   --schedule EXPR      when a piece is made: cron(...), rate(...), at(...)   (cron(0 6 * * ? *))
   --timezone ZONE      time zone of the schedule                     (UTC)
-  --runtime RUNTIME    Lambda runtime, python3.11 or later           (python3.13)
+  --runtime RUNTIME    python3.12, python3.13 or python3.14          (python3.13)
   --arch ARCH          x86_64 or arm64                               (x86_64)
   --bundle DIR         the trained model                             (layers/model)
   --outputs FILE       also write the deployed names to FILE, as JSON
@@ -67,7 +67,16 @@ type -P aws >/dev/null || die "the AWS CLI is missing: see https://aws.amazon.co
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
   die "Python 3.11 or later is needed to pack the layers: install it, or set PYTHON to its path"
 
-[[ $runtime =~ ^python3\.(1[1-9])$ ]] || die "--runtime must be python3.11 or later, such as python3.13, not '$runtime'"
+# The pins have wheels for 3.11 to 3.14 only, and they need glibc 2.28, while Lambda's python3.11 is on
+# Amazon Linux 2 with 2.26. An embedded AWS runs functions with the machine's own Python and glibc.
+case $runtime in
+  python3.12 | python3.13 | python3.14) ;;
+  python3.11)
+    [[ -n ${AWS_ENDPOINT_URL:-} ]] || die "--runtime python3.11 cannot run on Lambda: its glibc 2.26 is older than" \
+      "the 2.28 that the layers' packages need. Use python3.12, python3.13 or python3.14 (3.11 is for a local AWS, in AWS_ENDPOINT_URL)"
+    ;;
+  *) die "--runtime must be python3.12, python3.13 or python3.14, since the layers' packages have no others, not '$runtime'" ;;
+esac
 [[ $arch == x86_64 || $arch == arm64 ]] || die "--arch must be x86_64 or arm64, not '$arch'"
 # The scheduler would refuse these only after everything else was made.
 "$PYTHON" -c 'import sys
@@ -196,7 +205,7 @@ pack "$work/model.zip" "model/model.onnx=$bundle/model.onnx" "model/tokenizer.js
 # Not compressed: these few kilobytes must be the same bytes with every zlib, or code would be sent anew.
 pack "$work/generate-tokens.zip" --stored --suffix .py generate_tokens=generate_tokens >"$work/generate-tokens.zip.json"
 shared=()
-for module in __init__ errors request bundle; do
+for module in __init__ border bundle errors request storage; do
   shared+=("generate_tokens/$module.py=generate_tokens/$module.py")
 done
 pack "$work/midi-save.zip" --stored --suffix .py midi_save=midi_save "${shared[@]}" >"$work/midi-save.zip.json"
@@ -230,8 +239,9 @@ ensure_layer save-deps "build/midi_save-$runtime-$arch.zip" & pids+=($!)
 ensure_layer model "$work/model.zip" & pids+=($!)
 join
 
+# 1769 MB is one whole vCPU: at 512 MB a cold start of midi-save spends 8 to 21 s on its imports.
 ensure_function generate-tokens generate_tokens 1769 120 generate-deps model & pids+=($!)
-ensure_function midi-save midi_save 512 60 save-deps model & pids+=($!)
+ensure_function midi-save midi_save 1769 60 save-deps model & pids+=($!)
 join
 ensure_state_machine
 ensure_schedule "$name-daily"

@@ -7,8 +7,11 @@
 
 music_lifecycle() {
   # runs/ holds what one execution passes from state to state; old versions are yesterday's "latest".
+  # In a versioned bucket, what expires leaves a delete marker: S3 removes it after the last old version,
+  # by a rule of its own, since no Expiration may have both Days and ExpiredObjectDeleteMarker.
   cat <<'JSON'
 [{"ID": "abandoned-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}},
+ {"ID": "delete-markers", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": true}},
  {"ID": "old-versions", "Status": "Enabled", "Filter": {"Prefix": ""}, "NoncurrentVersionExpiration": {"NoncurrentDays": 30}},
  {"ID": "runs", "Status": "Enabled", "Filter": {"Prefix": "runs/"}, "Expiration": {"Days": 7}}]
 JSON
@@ -95,7 +98,7 @@ generate_tokens_policy() {
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   $(log_statement generate-tokens),
-  $(list_statement '["neural-net/*"]'),
+  $(list_statement '["neural-net/*", "runs/*"]'),
   {"Sid": "Read", "Effect": "Allow", "Action": "s3:GetObject", "Resource": [
     "arn:$partition:s3:::$music_bucket/neural-net/*_tokens.json", "arn:$partition:s3:::$music_bucket/runs/*"]},
   {"Sid": "KeepTokens", "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:$partition:s3:::$music_bucket/runs/*"}]}
@@ -177,9 +180,11 @@ ensure_layer() { # layer zip
   local restrict=(--compatible-runtimes "$runtime" --compatible-architectures "$arch")
   [[ $layer != model ]] || restrict=()
   digest=$(fact "$zip.json" content_sha256 | cut -c1-32)
+  # As JSON: as text the AWS CLI applies --query to each page of 50 versions and prints an answer for each.
   arn=$(describe ResourceNotFound lambda list-layer-versions --layer-name "$name-$layer" \
-    --query "LayerVersions[?Description=='$digest'] | [0].LayerVersionArn" --output text)
-  if [[ -z $arn || $arn == None ]]; then
+    --query "LayerVersions[?Description=='$digest'] | [0].LayerVersionArn" --output json)
+  arn=${arn//\"/}
+  if [[ -z $arn || $arn == null ]]; then
     key=layers/$name-$layer-$digest.zip
     aws s3 cp --only-show-errors "$zip" "s3://$artifacts_bucket/$key"
     arn=$(aws lambda publish-layer-version --layer-name "$name-$layer" --description "$digest" \

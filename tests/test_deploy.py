@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.awslambda.responses import LambdaResponse
 
 from generate_tokens.bundle import model_id_of
 from local_aws.runtime import ensure_runtime
@@ -134,6 +135,7 @@ def test_buckets_are_private_encrypted_tidied_and_tls_only(
     by_id = {rule["ID"]: rule for rule in lifecycle}
     assert by_id["runs"]["Filter"]["Prefix"] == "runs/"
     assert by_id["runs"]["Expiration"]["Days"] == 7
+    assert by_id["delete-markers"]["Expiration"] == {"ExpiredObjectDeleteMarker": True}
     assert by_id["old-versions"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
 
 
@@ -143,7 +145,7 @@ def test_functions_have_their_memory_time_and_layers(
     functions = aws.client("lambda")
     for name, folder, memory_mb, timeout_s, layers in (
         ("generate-tokens", "generate_tokens", 1769, 120, ["generate-deps", "model"]),
-        ("midi-save", "midi_save", 512, 60, ["save-deps", "model"]),
+        ("midi-save", "midi_save", 1769, 60, ["save-deps", "model"]),
     ):
         have = functions.get_function_configuration(FunctionName=f"midi-archive-{name}")
         assert (have["MemorySize"], have["Timeout"]) == (memory_mb, timeout_s)
@@ -191,17 +193,38 @@ def test_no_role_may_do_anything_to_everything(
                 assert "midi-archive" in resource
 
 
+def list_layer_versions_by_one(self: LambdaResponse) -> str:
+    """Lambda gives 50 layer versions a page, moto all: this gives one."""
+    versions = self.backend.list_layer_versions(self.path.rsplit("/", 2)[-2])
+    newest_first = [v.get_layer_version() for v in reversed([*versions])]
+    start = int(self._get_param("Marker") or 0)
+    page = {"LayerVersions": newest_first[start : start + 1]}
+    more = {"NextMarker": str(start + 1)} if start + 1 < len(newest_first) else {}
+    return json.dumps({**page, **more})
+
+
 def test_a_second_run_changes_nothing(
-    first: subprocess.CompletedProcess[str], tree: Tree, aws: LocalAws
+    first: subprocess.CompletedProcess[str],
+    tree: Tree,
+    aws: LocalAws,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    archive = tree.root / f"build/midi_save-{RUNTIME}-x86_64.zip"
+    aws.client("lambda").publish_layer_version(
+        LayerName="midi-archive-save-deps",
+        Description="from another branch",
+        Content={"ZipFile": archive.read_bytes()},
+    )
     before = state_of(aws)
-    second = tree.deploy()
+    with monkeypatch.context() as patch:
+        patch.setattr(LambdaResponse, "list_layer_versions", list_layer_versions_by_one)
+        second = tree.deploy()
     assert second.returncode == 0, second.stderr
     assert second.stdout.splitlines()[-1] == "changes: 0"
     assert state_of(aws) == before
 
 
-def test_a_changed_bundle_replaces_the_model_layer_alone(
+def test_a_changed_bundle_and_what_was_changed_by_hand_alone_are_written(
     first: subprocess.CompletedProcess[str], tree: Tree, aws: LocalAws, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "bundle"
@@ -210,39 +233,28 @@ def test_a_changed_bundle_replaces_the_model_layer_alone(
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["model_id"] = model_id_of(bundle)
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    done = tree.deploy("--bundle", str(bundle))
-    assert done.stdout.splitlines()[-1] == "changes: 3", done.stdout + done.stderr
-    for line in (
-        "layer midi-archive-model: version",
-        "function midi-archive-generate-tokens: configuration",
-        "function midi-archive-midi-save: configuration",
-    ):
-        assert f"\n{line}" in done.stdout
-
-
-def test_what_was_changed_by_hand_is_put_right(
-    first: subprocess.CompletedProcess[str], tree: Tree, aws: LocalAws
-) -> None:
     aws.client("s3").put_bucket_versioning(
         Bucket=MUSIC, VersioningConfiguration={"Status": "Suspended"}
     )
     aws.client("lambda").update_function_configuration(
         FunctionName="midi-archive-midi-save", Timeout=3
     )
+    everything = {"Effect": "Allow", "Action": "states:*", "Resource": "*"}
     aws.client("iam").put_role_policy(
         RoleName="midi-archive-schedule",
         PolicyName="least-privilege",
-        PolicyDocument=json.dumps(
-            {
-                "Version": "2012-10-17",
-                "Statement": [{"Effect": "Allow", "Action": "states:*", "Resource": "*"}],
-            }
-        ),
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
     )
-    done = tree.deploy()
-    assert f"bucket {MUSIC}: versioned" in done.stdout, done.stdout + done.stderr
-    assert "role midi-archive-schedule: policy" in done.stdout
-    assert "function midi-archive-midi-save: configuration" in done.stdout
+    done = tree.deploy("--bundle", str(bundle))
+    assert done.stdout.splitlines()[-1] == "changes: 5", done.stdout + done.stderr
+    for line in (
+        f"bucket {MUSIC}: versioned",
+        "role midi-archive-schedule: policy",
+        "layer midi-archive-model: version",
+        "function midi-archive-generate-tokens: configuration",
+        "function midi-archive-midi-save: configuration",
+    ):
+        assert f"\n{line}" in done.stdout
     save = aws.client("lambda").get_function_configuration(FunctionName="midi-archive-midi-save")
     assert save["Timeout"] == 60
 

@@ -24,7 +24,11 @@ def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
     (commands / "aws").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\nexit 1\n')
     (commands / "aws").chmod(0o755)
     env = client_env()
-    env |= {"PATH": f"{commands}{os.pathsep}{env['PATH']}", "AWS_REGION": "us-east-1"}
+    env |= {
+        "PATH": f"{commands}{os.pathsep}{env['PATH']}",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "https://aws.test",  # any runtime that the machine may have is taken
+    }
     return make_tree(tmp_path / "tree", bundle_dir_without_model, env)
 
 
@@ -34,7 +38,8 @@ def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
         (["--name", "Midi"], "--name"),
         (["--name", "a" * 31], "30 characters"),
         (["--region", "mars"], "--region"),
-        (["--runtime", "python3.9"], "--runtime"),
+        (["--runtime", "python3.10"], "--runtime"),
+        (["--runtime", "python3.15"], "--runtime"),
         (["--arch", "riscv"], "--arch"),
         (["--schedule", "cron(99 6 * * ? *)"], "--schedule"),
         (["--schedule", "daily"], "--schedule"),
@@ -50,6 +55,19 @@ def test_a_wrong_option_is_refused_before_any_call(
     done = calls.deploy(*options)
     assert done.returncode == 1
     assert message in done.stderr
+    assert not (calls.root.parent / "calls").exists()
+
+
+def test_a_runtime_too_old_for_the_packages_is_for_a_local_aws_only(calls: Tree) -> None:
+    refused = calls.deploy("--runtime", "python3.11", AWS_ENDPOINT_URL="")
+    assert refused.returncode == 1
+    assert "python3.11 cannot run on Lambda" in refused.stderr
+    for taken in (
+        calls.deploy("--runtime", "python3.11", "--arch", "riscv"),
+        calls.deploy("--runtime", "python3.12", "--arch", "riscv", AWS_ENDPOINT_URL=""),
+    ):
+        assert "--arch" in taken.stderr
+        assert "--runtime" not in taken.stderr
     assert not (calls.root.parent / "calls").exists()
 
 

@@ -193,6 +193,7 @@ def test_only_transient_errors_are_retried() -> None:
         "TokensError",
         "BudgetError",
         "PieceError",
+        "AccessError",
     }
 
 
@@ -260,6 +261,7 @@ def test_a_transient_error_is_retried(machine: Machine) -> None:
         ("BudgetError", "OutOfTime"),
         ("PieceError", "PieceRefused"),
         ("TokensError", "PieceRefused"),
+        ("AccessError", "StorageFailed"),
         ("KeyError", "Failed"),
     ],
 )
