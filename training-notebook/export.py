@@ -46,7 +46,7 @@ from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
 WEIGHT_BLOCK = 128  # weights that share a scale
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast kernels
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "duration_s": 90}
-PARITY_POSITIONS = (1, 2, 17, 100, 300)
+PARITY_POSITIONS = (1, 2, *range(3, 250, 13))
 
 
 def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
