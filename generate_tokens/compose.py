@@ -24,6 +24,7 @@ from generate_tokens.state import (
     BAR,
     EOS,
     KINDS,
+    PITCH,
     STYLE,
     TICKS_PER_BEAT,
     FeatureRecorder,
@@ -31,6 +32,7 @@ from generate_tokens.state import (
     MusicState,
     Vocabulary,
 )
+from generate_tokens.variety import Variety
 
 PREFIX = 2  # BOS and the style stand at the head of every window
 
@@ -59,6 +61,8 @@ class _Sequence:
         self._prefix = [bundle.bos_id, style]
         self._decoder = decoder
         self.state = MusicState(vocabulary)
+        self.variety = Variety()
+        self._pitches = range(*vocabulary.ranges[PITCH])
         self._body: list[int] = []
         self._features = FeatureRecorder(vocabulary)
         self._programs = vocabulary.programs
@@ -70,6 +74,8 @@ class _Sequence:
     def append(self, token: int) -> None:
         """Takes a token into the state without running the model."""
         self.state.step(token)
+        if token in self._pitches:
+            self.variety.add(token)
         self._body.append(token)
         self._features.record(self.state)
 
@@ -138,11 +144,11 @@ class Composer:
                 raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
             defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
             style = next(iter(bundle.styles))
-            _Sequence(bundle, self.vocabulary, self._decoder, bundle.styles[style]).replay(0)
+            sequence = _Sequence(bundle, self.vocabulary, self._decoder, bundle.styles[style])
+            sequence.state.kind = STYLE
+            sequence.replay(0)
             self._masked = np.zeros(self.vocabulary.size, np.float32)
-            state = MusicState(self.vocabulary)
-            state.kind = STYLE
-            self._sample(state, defaults, 0.5)
+            self._sample(sequence, defaults, 0.5)
             self._decoder.step(bundle.bos_id, 0, 0, 0, 0)
         except BundleError:
             raise
@@ -193,7 +199,7 @@ class Composer:
             token = (
                 forced[index]
                 if index < len(forced)
-                else self._sample(sequence.state, request, uniforms[index])
+                else self._sample(sequence, request, uniforms[index])
             )
             long_enough = sequence.state.end_s >= request.duration_s
             if self.vocabulary.kind[token] == EOS or (
@@ -217,13 +223,16 @@ class Composer:
             decode_s=clock() - began,
         )
 
-    def _sample(self, state: MusicState, request: Request, uniform: float) -> int:
+    def _sample(self, sequence: _Sequence, request: Request, uniform: float) -> int:
+        state = sequence.state
         masked = self._grammar.mask(
             self._decoder.logits,
             state,
             self._masked,
             may_end=state.end_s >= request.duration_s,
         )
+        for pitch in sequence.variety.left_out:
+            masked[pitch] = -np.inf
         return sample(
             masked, uniform, request.temperature, request.top_k, request.top_p, request.min_p
         )

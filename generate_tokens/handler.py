@@ -62,9 +62,12 @@ def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
     elif request.prompt == "previous":
         previous = store.previous(request.date)
         fresh_because = previous.fresh_because
+        body = previous.ids[2:]  # behind BOS and style
         try:
-            composer.check(previous.ids[2:-1], "ids")
+            composer.check(body[:-1] if body[-1:] == (bundle.eos_id,) else body, "ids")
             prompt = last_bars(previous.ids, vocabulary, bundle.context // 2)
+            if previous.ids and not prompt:
+                fresh_because = f"the piece of {previous.date} has no note to go on from"
         except TokensError as error:
             fresh_because = f"the tokens of {previous.date} are damaged: {error}"
         if prompt:

@@ -75,6 +75,21 @@ def test_tokens_of_another_model_are_not_gone_on_from(composer: Composer, s3: An
     assert made["continued_from"] is None and "another model" in made["fresh_because"]
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [([], "no note to go on from"), ([60], "damaged"), ([13, 13], "damaged")],
+)
+def test_previous_ids_that_are_no_piece_are_not_gone_on_from(
+    composer: Composer, s3: Any, body: list[int], reason: str
+) -> None:
+    bundle = composer.bundle
+    ids = [bundle.bos_id, bundle.styles["folk"], *body, bundle.eos_id]
+    store_piece(s3, "2026-03-01", {"model_id": bundle.model_id, "ids": ids})
+    made = module.handler(job(), PLENTY)["generation"]
+    assert made["continued_from"] is None
+    assert reason in made["fresh_because"] and "2026-03-01" in made["fresh_because"]
+
+
 def test_an_unfinished_piece_is_taken_up_where_it_stopped(composer: Composer) -> None:
     whole = module.handler(job(prompt="fresh"), PLENTY)["generation"]
     state: dict[str, Any] = job(prompt="fresh")
