@@ -243,9 +243,13 @@ def main() -> None:
         dataset, Vocabulary(vocabulary_entries(make_tokenizer())), model.config.context
     )
     held = np.flatnonzero(dataset.validation)
+    tokenizer = make_tokenizer()
     training = {
         "pieces": int((~dataset.validation).sum()),
         "validation_pieces": len(held),
+        "styles": {
+            style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
+        },
         "dataset_tokens": int(dataset.starts[-1]),
         "tokens_seen": facts["step"] * facts["recipe"]["batch"] * model.config.context,
         "steps": facts["step"],

@@ -27,6 +27,8 @@ composer, and what it writes is not a transcription of anything.
 ## Data and rights
 {training["pieces"]} pieces for training and {training["validation_pieces"]} held out, {training["dataset_tokens"]:,} tokens in all.
 
+Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["styles"].items())}.
+
 {data_note.strip() or NO_NOTE}
 
 ## Figures

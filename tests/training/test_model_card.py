@@ -7,6 +7,7 @@ from model_card import model_card
 FACTS = {
     "parameters": 1234,
     "pieces": 5,
+    "styles": {"folk": 4, "hymn": 2},
     "validation_pieces": 1,
     "dataset_tokens": 999,
     "validation_nats_per_note": 3.21,
@@ -22,6 +23,7 @@ FACTS = {
 def test_the_card_holds_the_figures_and_the_note() -> None:
     card = model_card(FACTS, "My own songs, all mine.")
     assert "3.21" in card and "1,234 parameters" in card and "My own songs" in card
+    assert "folk 4, hymn 2" in card
 
 
 def test_without_a_note_nothing_is_claimed_about_the_data() -> None:
