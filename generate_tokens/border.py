@@ -38,3 +38,8 @@ def require_execution_name(value: object, where: str) -> str:
     if not _EXECUTION_NAME.fullmatch(name):
         raise TokensError(f"{where} must be letters, digits, - and _, got {name[:100]!a}")
     return name
+
+
+def require_text_or_none(value: object, where: str) -> str | None:
+    """A string, or None for a field that is null or absent."""
+    return None if value is None else require_text(value, where)

@@ -34,7 +34,6 @@ class Bundle:
     model: Mapping[str, Any]
     vocabulary: tuple[tuple[str, str], ...]
     grammar: Mapping[str, tuple[str, ...]]
-    pad_id: int
     bos_id: int
     eos_id: int
     styles: Mapping[str, int]
@@ -85,6 +84,13 @@ class Bundle:
         for name, token_id in [*((n, ids.get(n)) for n in ("pad", "bos", "eos")), *styles.items()]:
             if not _is_int(token_id) or not 0 <= token_id < len(vocabulary):
                 raise manifest.refused(f"ids, {name}", "an id in the vocabulary")
+        meanings = {n: (n.upper(), "None") for n in ("pad", "bos", "eos")}
+        for name, token_id in ids.items():
+            if name in meanings and vocabulary[token_id] != meanings[name]:
+                raise manifest.refused(f"ids, {name}", f"the id of {name.upper()}")
+        for name, token_id in styles.items():
+            if vocabulary[token_id] != ("Style", name):
+                raise manifest.refused(f"ids.styles, {name}", "the id of that style's token")
         ticks_per_beat = manifest.value("ticks_per_beat")
         if not _is_int(ticks_per_beat) or ticks_per_beat < 1:
             raise manifest.refused("ticks_per_beat", "a positive integer")
@@ -95,7 +101,6 @@ class Bundle:
             model=model,
             vocabulary=vocabulary,
             grammar=_grammar(manifest),
-            pad_id=ids["pad"],
             bos_id=ids["bos"],
             eos_id=ids["eos"],
             styles=styles,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from generate_tokens.errors import BundleError
 from generate_tokens.state import (
     BAR,
     EOS,
@@ -142,7 +143,7 @@ class Grammar:
         """Writes ``logits`` into ``out`` [vocabulary] with -inf for every id that may not follow.
 
         Raises:
-            ValueError: nothing may follow, which the transitions of `REMI_TRANSITIONS` never
+            BundleError: nothing may follow, which the transitions of `REMI_TRANSITIONS` never
                 let happen before EOS.
         """
         out.fill(-np.inf)
@@ -151,7 +152,7 @@ class Grammar:
             out[start:stop] = logits[start:stop]
             empty = False
         if empty:
-            raise ValueError(f"no token may follow {KINDS[state.kind]}")
+            raise BundleError(f"the bundle's grammar lets nothing follow {KINDS[state.kind]} here")
         for token in self.struck(state):
             out[token] = -np.inf
         return out

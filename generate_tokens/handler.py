@@ -1,7 +1,7 @@
 """The first Lambda's entry: takes the job, composes as long as the time allows, returns the job.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), RESERVE_S (seconds
-of the invocation that are kept for answering, default 15: one slow write to S3). Raises the classes
+of the invocation that are kept for answering, default 20: one slow write to S3). Raises the classes
 of errors.py, whose names the state machine handles.
 """
 
@@ -20,7 +20,7 @@ from generate_tokens.job import INLINE_TOKENS, Job, Progress, parse_job
 from generate_tokens.prompt import last_bars
 from generate_tokens.storage import TokenStore
 
-RESERVE_S = float(os.environ.get("RESERVE_S", "15"))
+RESERVE_S = float(os.environ.get("RESERVE_S", "20"))
 
 
 @functools.cache

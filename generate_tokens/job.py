@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from generate_tokens.border import require_number, require_object, require_text
+from generate_tokens.border import (
+    require_number,
+    require_object,
+    require_text,
+    require_text_or_none,
+)
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import TokensError
 from generate_tokens.request import Request, parse_request
@@ -61,13 +66,15 @@ def parse_job(event: object, bundle: Bundle) -> Job:
         prompt = require_object(prompt, "job.prompt")
         bundle.require_same_model(prompt.get("model_id"), "job.prompt")
         prompt = {
-            "ids": bundle.checked_ids(prompt.get("ids"), "job.prompt"),
+            "ids": _prompt_ids(prompt.get("ids"), bundle, "job.prompt"),
             "source": require_text(prompt.get("source"), "job.prompt.source"),
         }
     progress = None
     if raw.get("generation") is not None:
         progress = _progress(require_object(raw["generation"], "job.generation"), bundle, started)
     request = parse_request(raw.get("request"), bundle, started)
+    if request.prompt.startswith("s3://") and prompt is None and progress is None:
+        raise TokensError("job.prompt is missing: midi_save tokenises a MIDI prompt first")
     return Job(raw, name, request, prompt, progress)
 
 
@@ -77,17 +84,14 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
     tokens = require_object(made.get("tokens"), f"{where}.tokens")
     inline = "ids" in tokens
     count = 0 if inline else int(require_number(tokens.get("count"), f"{where}.tokens.count"))
-    prompt_ids = bundle.checked_ids(made.get("prompt_ids"), f"{where}.prompt_ids")
-    if len(prompt_ids) > bundle.context // 2:
-        raise TokensError(f"{where}.prompt_ids has more than {bundle.context // 2} ids")
     numbers = {
         k: require_number(made.get(k), f"{where}.{k}") for k in ("rounds", "sampled", "decode_s")
     }
     return Progress(
         request=parse_request(made.get("request"), bundle, started),
-        prompt_ids=list(prompt_ids),
-        continued_from=made.get("continued_from"),
-        fresh_because=made.get("fresh_because"),
+        prompt_ids=_prompt_ids(made.get("prompt_ids"), bundle, f"{where}.prompt_ids"),
+        continued_from=require_text_or_none(made.get("continued_from"), f"{where}.continued_from"),
+        fresh_because=require_text_or_none(made.get("fresh_because"), f"{where}.fresh_because"),
         ids=list(bundle.checked_ids(tokens["ids"], f"{where}.tokens")) if inline else None,
         ids_uri="" if inline else require_text(tokens.get("s3_uri"), f"{where}.tokens.s3_uri"),
         ids_count=count,
@@ -95,3 +99,10 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
         sampled=int(numbers["sampled"]),
         decode_s=float(numbers["decode_s"]),
     )
+
+
+def _prompt_ids(ids: object, bundle: Bundle, where: str) -> list[int]:
+    checked = bundle.checked_ids(ids, where)
+    if len(checked) > bundle.context // 2:
+        raise TokensError(f"{where}: a prompt has at most {bundle.context // 2} ids")
+    return checked

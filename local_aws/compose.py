@@ -101,7 +101,7 @@ def days_of(options: argparse.Namespace, today: date) -> list[date | str]:
         first = today - timedelta(days=options.days - 1)
     else:
         try:
-            first = date.fromisoformat(options.date)
+            first = date.fromisoformat(options.date[:10])  # a time of day may follow
         except ValueError:
             return [options.date]
     return [first + timedelta(days=number) for number in range(options.days)]

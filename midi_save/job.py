@@ -14,6 +14,7 @@ from generate_tokens.border import (
     require_number,
     require_object,
     require_text,
+    require_text_or_none,
 )
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import TokensError
@@ -97,14 +98,12 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
         ids=ids,
         ids_uri=uri,
         ids_count=count,
-        continued_from=_text_or_none(fields.get("continued_from"), f"{where}.continued_from"),
-        fresh_because=_text_or_none(fields.get("fresh_because"), f"{where}.fresh_because"),
+        continued_from=require_text_or_none(
+            fields.get("continued_from"), f"{where}.continued_from"
+        ),
+        fresh_because=require_text_or_none(fields.get("fresh_because"), f"{where}.fresh_because"),
         stats={
             name: require_number(fields.get(name), f"{where}.{name}")
             for name in ("rounds", "decode_s", "tokens_per_s")
         },
     )
-
-
-def _text_or_none(value: object, where: str) -> str | None:
-    return None if value is None else require_text(value, where)

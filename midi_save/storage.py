@@ -87,8 +87,9 @@ class PieceStore:
         self._put(keys["tokens"], tokens_json, "application/json", {})
         self._put(keys["record"], _to_json(record), "application/json", {})
         if is_latest:
-            self._put(LATEST_MIDI, midi, "audio/midi", metadata)
+            # First the tokens, whose date keeps an older day from becoming the latest again.
             self._put(LATEST_TOKENS, tokens_json, "application/json", {})
+            self._put(LATEST_MIDI, midi, "audio/midi", metadata)
         return record, LATEST_MIDI if is_latest else None
 
     def _latest_date(self) -> str:

@@ -178,10 +178,9 @@ def test_every_task_ends_retries_with_jitter_and_catches(name: str, state: dict[
     assert state["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
 
 
-def test_only_transient_errors_are_retried() -> None:
-    retried = {
-        error for _, state in tasks() for retry in state["Retry"] for error in retry["ErrorEquals"]
-    }
+@pytest.mark.parametrize(("name", "state"), tasks())
+def test_only_transient_errors_are_retried(name: str, state: dict[str, Any]) -> None:
+    retried = {error for retry in state["Retry"] for error in retry["ErrorEquals"]}
     assert "StorageError" in retried
     assert not retried & {
         "States.ALL",

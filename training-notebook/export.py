@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import shutil
 import subprocess
@@ -38,7 +37,8 @@ from model_card import model_card
 from onnx_graph import build_graph
 from trainer import Windows, load_checkpoint, nats_per_note
 
-from generate_tokens.bundle import Bundle
+from generate_tokens.bundle import FORMAT, Bundle, model_id_of
+from generate_tokens.compose import Composer
 from generate_tokens.decoder import Decoder
 from generate_tokens.grammar import REMI_TRANSITIONS
 from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
@@ -46,6 +46,8 @@ from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
 WEIGHT_BLOCK = 128  # weights that share a scale
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast kernels
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "duration_s": 90}
+FLOAT32_LIMIT = 1e-3  # of a logit; measured 3e-5
+INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
 PARITY_POSITIONS = (1, 2, *range(3, 250, 13))
 
 
@@ -128,12 +130,9 @@ def write_bundle(
         folder.mkdir()
         onnx.save(graph, folder / "model.onnx")
         tokenizer.save(folder)
-        digest = hashlib.sha256()
-        for name in ("model.onnx", "tokenizer.json"):
-            digest.update((folder / name).read_bytes())
         manifest = {
-            "format": 1,
-            "model_id": digest.hexdigest(),
+            "format": FORMAT,
+            "model_id": model_id_of(folder),
             "tokenizer": {"class": type(tokenizer).__name__, "miditok": version("miditok")},
             "model": dict(config),
             "vocabulary": entries,
@@ -145,7 +144,7 @@ def write_bundle(
         }
         (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
         (folder / "MODEL_CARD.md").write_text(card)
-        Bundle.load(folder)
+        Composer(Bundle.load(folder))  # tries a prefill, a step and a sample
         if out.exists():
             shutil.rmtree(out)
         folder.rename(out)
@@ -160,7 +159,6 @@ def bundle_config(model: MusicModel, quantised: bool) -> dict[str, Any]:
         **model.config.to_json(),
         "head_size": model.config.head_size,
         "kv_dtype": "int8" if quantised else "float32",
-        "weight_dtype": "int8" if quantised else "float32",
         "rotary": {"by_index": by_index, "by_tick": by_tick},
     }
 
@@ -212,6 +210,19 @@ def compare(
             p, q = (torch.from_numpy(x).double().log_softmax(-1) for x in (want, got))
             divergence.append(float((p.exp() * (p - q)).sum()))
     return {"max_logit_difference": worst, "kl": float(np.mean(divergence))}
+
+
+def refuse_if_apart(training: Mapping[str, Any]) -> None:
+    """Ends the export, before the old bundle is touched, when graph and model disagree."""
+    worst = training["parity_float32"]["max_logit_difference"]
+    divergence = training.get("parity_int8", {"kl": 0.0})["kl"]
+    if worst > FLOAT32_LIMIT or divergence > INT8_KL_LIMIT:
+        raise SystemExit(
+            f"not exported: the float32 graph's logits differ by {worst:.1e} (at most "
+            f"{FLOAT32_LIMIT}), the int8 graph's KL is {divergence:.1e} nats (at most "
+            f"{INT8_KL_LIMIT}): a fault in the graph, or weights that int8 cannot hold; for these "
+            "--float32"
+        )
 
 
 def _first(features: Features, n: int) -> Features:
@@ -272,6 +283,7 @@ def main() -> None:
                 model, Path(scratch) / "int8", training, (windows, real), "int8 check"
             )
             training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
+    refuse_if_apart(training)
     card = model_card(training, a.data_note.read_text() if a.data_note else "")
     bundle = export_bundle(model, a.out, training, None if a.float32 else (windows, real), card)
     size = (a.out / "model.onnx").stat().st_size

@@ -11,12 +11,18 @@ int8 cache needs no outliers), SwiGLU, tied head, token embeddings that share ro
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from generate_tokens.state import MAX_POSITIONS
 
 EPSILON = 1e-6
 
@@ -28,7 +34,7 @@ class ModelConfig:
     vocabulary: int
     pitches: int
     programs: int
-    positions: int = 144
+    positions: int = MAX_POSITIONS
     channels: int = 128
     layers: int = 4
     heads: int = 4

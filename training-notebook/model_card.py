@@ -37,7 +37,7 @@ Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["s
 | nats per note, first minute of each held-out piece | {"none held out" if nats is None else nats} |
 | tokens seen in training | {training["tokens_seen"]:,} |
 | training time, wall | {training["wall_minutes"]} min |
-| released graph against PyTorch, longest held-out piece's opening: mean KL, nats | {parity["kl"]:.1e} |
+| released graph against PyTorch, the opening of the longest held-out piece: mean KL, nats | {parity["kl"]:.1e} |
 | float32 graph against PyTorch: greatest logit difference | {training["parity_float32"]["max_logit_difference"]:.1e} |
 
 Printed by `python training-notebook/export.py`. Held-out pieces share no near-duplicate with the

@@ -329,13 +329,14 @@ def main() -> None:
     started, cpu = time.monotonic(), time.process_time()
     model = train(dataset, model_config, config, a.checkpoint, not a.no_compile)
     windows = Windows(dataset, vocabulary, model_config.context)
-    nats = nats_per_note(model, windows, np.flatnonzero(dataset.validation))
+    held = np.flatnonzero(dataset.validation)
+    nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": config.steps * config.batch * model_config.context,
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
-        "validation_nats_per_note": round(nats, 4),
+        "validation_nats_per_note": nats,
         "model": model_config.to_json(),
     }
     print(json.dumps(facts))

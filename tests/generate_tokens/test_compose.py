@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import Composer
+from generate_tokens.compose import Composer, _Sequence
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.request import Request, parse_request
-from generate_tokens.state import DURATION, PITCH
+from generate_tokens.state import BAR, DURATION, PITCH
 from tests.generate_tokens.music import ids_of
 
 FOREVER_S = 1e9
@@ -70,6 +70,43 @@ def test_a_piece_lasts_at_least_as_long_as_asked(composer: Composer) -> None:
     made = composer.compose(request_for(composer, duration_s=33), [], [], FOREVER_S)
     assert made.finished and made.music_s >= 33
     assert made.ids[0] == composer.bundle.bos_id and made.ids[-1] == composer.bundle.eos_id
+
+
+def test_a_piece_stops_where_a_bar_line_comes(composer: Composer) -> None:
+    short = composer.compose(request_for(composer, duration_s=12), [], [], FOREVER_S).ids
+    longer = composer.compose(request_for(composer, duration_s=30), [], [], FOREVER_S).ids
+    end = len(short) - 1
+    assert longer[:end] == short[:end]
+    assert composer.vocabulary.kind[longer[end]] == BAR
+
+
+def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -> None:
+    opening = ("Bar_None", "TimeSig_4/4", "Position_0", "Tempo", "Program_0")
+    one_note = [
+        ("Pitch_60", "Duration_0.1.12"),
+        *[
+            (
+                *(("Bar_None", "TimeSig_4/4") if i % 48 == 0 else ()),
+                f"Position_{i % 48}",
+                "Pitch_60",
+                "Duration_0.1.12",
+            )
+            for i in range(1, 60)
+        ],
+    ]
+    names = (*opening, *(name for note in one_note for name in note), "Position_20")
+    style = composer.bundle.styles["folk"]
+    sequence = _Sequence(composer.bundle, composer.vocabulary, composer._decoder, style)
+    for token in ids_of(tokenizer, *names):
+        sequence.append(token)
+    sequence.replay(0)
+    sixty = tokenizer["Pitch_60"]
+    cold = replace(request_for(composer), temperature=0.0)
+    composer._decoder.logits[:] = 0
+    composer._decoder.logits[sixty] = 9
+    assert composer._sample(sequence, cold, 0.5) != sixty
+    sequence.variety.left_out = frozenset()
+    assert composer._sample(sequence, cold, 0.5) == sixty
 
 
 def test_the_same_seed_gives_the_same_ids_and_another_does_not(
@@ -154,6 +191,9 @@ def test_ids_that_are_not_music_are_refused(
         ("model", {"pitches": 10}),
         ("grammar", {"Pitch": ["Velocity"]}),
         ("sampling", {"temperature": -3}),
+        ("ids", {"bos": 100}),
+        ("ids", {"styles": {"chorale": 200}}),
+        ("grammar", {"Style": []}),
     ],
 )
 def test_a_bundle_json_that_does_not_fit_its_graph_is_refused_by_name(

@@ -10,6 +10,7 @@ from dataset import vocabulary_entries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generate_tokens.errors import BundleError
 from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
 from generate_tokens.state import DURATION, KINDS, PITCH, STYLE, MusicState, Vocabulary
 from tests.generate_tokens.music import ids_of, state_after
@@ -124,7 +125,7 @@ def test_the_end_is_allowed_only_when_asked_for(grammar: Grammar, tokenizer: Any
 def test_nothing_may_follow_the_end(grammar: Grammar, tokenizer: Any) -> None:
     state = state_after(grammar.vocabulary, ids_of(tokenizer, "EOS_None"))
     out = np.empty(grammar.vocabulary.size, np.float32)
-    with pytest.raises(ValueError, match="EOS"):
+    with pytest.raises(BundleError, match="EOS"):
         grammar.mask(out, state, out.copy())
 
 

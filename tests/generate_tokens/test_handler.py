@@ -11,7 +11,7 @@ import pytest
 from generate_tokens import handler as module
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.errors import EventError, ModelMismatchError, TokensError
+from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens.storage import TokenStore
 from tests.conftest import MUSIC_BUCKET
 
@@ -147,7 +147,25 @@ def test_a_message_of_another_form_is_refused(composer: Composer, message: Any) 
 @pytest.mark.parametrize("path", sorted(EVENTS.glob("*.json")), ids=lambda p: p.stem)
 def test_the_example_events_compose(composer: Composer, path: Path) -> None:
     event = json.loads(path.read_text())
-    event["request"] = event["request"] | {"duration_s": 5, "prompt": "fresh"}
-    event.pop("prompt", None)
-    event.pop("generation", None)
-    assert module.handler(event, PLENTY)["generation"]["finished"]
+    event["request"]["duration_s"] = 5
+    prompt = event.get("prompt", {"ids": [], "source": None})
+    prompt["model_id"] = composer.bundle.model_id
+    made = module.handler(event, PLENTY)["generation"]
+    assert made["finished"]
+    assert (made["prompt_ids"], made["continued_from"]) == (prompt["ids"], prompt["source"])
+
+
+def test_a_midi_prompt_that_was_not_tokenised_is_refused(composer: Composer) -> None:
+    with pytest.raises(TokensError, match=r"job\.prompt is missing"):
+        module.handler(job(prompt=f"s3://{MUSIC_BUCKET}/prompts/tune.mid"), PLENTY)
+
+
+def test_an_overlong_prompt_is_refused(composer: Composer) -> None:
+    prompt = {"model_id": composer.bundle.model_id, "source": "s3://x", "ids": [13] * 33}
+    with pytest.raises(TokensError, match="at most 32"):
+        module.handler(job() | {"prompt": prompt}, PLENTY)
+
+
+def test_the_reserve_is_kept_from_the_budget(composer: Composer) -> None:
+    with pytest.raises(BudgetError):
+        module.handler(job(prompt="fresh"), Context(int(module.RESERVE_S * 1000)))

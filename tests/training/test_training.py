@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from dataset import Dataset, make_tokenizer, vocabulary_entries
-from export import compare, export_bundle
+from export import compare, export_bundle, refuse_if_apart
 from model import ModelConfig, MusicModel
 from optimizer import orthogonalise
 from torch.nn import functional
 from trainer import PREFIX, TrainConfig, Windows, load_checkpoint, loss_of, nats_per_note, train
 
 from generate_tokens.bundle import Bundle
+from generate_tokens.compose import _Sequence
 from generate_tokens.decoder import Decoder
 from generate_tokens.state import PITCH, Features, MusicState, Vocabulary
 
@@ -201,3 +202,39 @@ def test_decoding_with_the_tracker_gives_the_training_loss(
         torch.from_numpy(np.stack(out)), torch.from_numpy(ids[PREFIX:]), reduction="none"
     )
     assert torch.allclose(trained[PREFIX - 1 :], decoded, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("prompted", [0, 20])
+def test_the_composers_windows_are_the_trainers(
+    tiny_model: Any, tiny_bundle: Path, windows: Windows, prompted: int
+) -> None:
+    bundle = Bundle.load(tiny_bundle)
+    piece = int(windows.train[2])
+    first = int(windows.dataset.starts[piece]) + PREFIX
+    body = windows.dataset.ids[first : first + 200].tolist()
+    decoder = Decoder(bundle)
+    sequence = _Sequence(bundle, VOCABULARY, decoder, bundle.styles["folk"])
+    for token in body[:prompted]:
+        sequence.append(token)
+    sequence.replay(prompted)
+    begin = 0
+    for count in range(prompted + 1, len(body)):
+        if count > begin + windows.body:  # full: its last half moves up
+            begin = count - 1 - bundle.context // 2
+        sequence.push(body[count - 1])
+        if count % 7 == 0 or count - begin < bundle.context // 2 + 4:
+            ids, *rest = windows.window(piece, first + begin, first + count)
+            inputs = (torch.from_numpy(a)[None] for a in (ids[:-1], *rest))
+            expected = tiny_model(*inputs)[0, -1].numpy()
+            assert np.abs(decoder.logits - expected).max() < 1e-4, count
+
+
+def test_an_export_that_disagrees_with_the_model_is_refused() -> None:
+    agreed = {"max_logit_difference": 1e-5, "kl": 1e-6}
+    refuse_if_apart({"parity_float32": agreed, "parity_int8": {"kl": 1e-3}})
+    refuse_if_apart({"parity_float32": agreed})
+    with pytest.raises(SystemExit, match="not exported"):
+        refuse_if_apart({"parity_float32": agreed, "parity_int8": {"kl": 5.0}})
+    with pytest.raises(SystemExit, match="not exported"):
+        refuse_if_apart({"parity_float32": {"max_logit_difference": 0.5}})
