@@ -30,7 +30,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
-from generate_tokens.state import FeatureRecorder, Features, MusicState, Vocabulary
+from generate_tokens.state import KINDS, FeatureRecorder, Features, MusicState, Vocabulary
 from midi_save.clean import FAMILIES, HIGHEST_PITCH, LOWEST_PITCH, METRES, clean_score
 
 STYLES = (
@@ -275,7 +275,8 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
         sequence = [bos, tokenizer[f"Style_{piece.source.style}"], *piece.ids, eos]
         for i, token in enumerate(sequence):
             if i and not grammar.permits(token, state):
-                forbidden[f"{vocabulary.kind[sequence[i - 1]]}>{vocabulary.kind[token]}"] += 1
+                before, after = (KINDS[vocabulary.kind[t]] for t in (sequence[i - 1], token))
+                forbidden[f"{after} after {before}"] += 1
             state.step(token)
             recorder.record(state)
         ids += sequence
@@ -328,7 +329,8 @@ def prepare(folders: Iterable[Path], out: Path, workers: int | None = None) -> D
     )
     print("styles:", ", ".join(f"{s} {n}" for s, n in styles.most_common()))
     print("left out:", ", ".join(f"{why} {n}" for why, n in left_out.most_common()) or "none")
-    print(f"tokens that the grammar forbids: {sum(forbidden.values())} {dict(forbidden)}")
+    named = ", ".join(f"{which} {n}" for which, n in forbidden.most_common())
+    print(f"tokens that the grammar forbids: {named or 'none'}")
     return dataset
 
 
