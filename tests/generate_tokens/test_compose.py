@@ -16,7 +16,8 @@ from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer, _Sequence
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.request import Request, parse_request
-from generate_tokens.state import BAR, DURATION, PITCH
+from generate_tokens.sampling import Uniforms
+from generate_tokens.state import BAR, DURATION, EOS, PITCH
 from tests.generate_tokens.music import ids_of
 
 FOREVER_S = 1e9
@@ -72,12 +73,19 @@ def test_a_piece_lasts_at_least_as_long_as_asked(composer: Composer) -> None:
     assert made.ids[0] == composer.bundle.bos_id and made.ids[-1] == composer.bundle.eos_id
 
 
-def test_a_piece_stops_where_a_bar_line_comes(composer: Composer) -> None:
-    short = composer.compose(request_for(composer, duration_s=12), [], [], FOREVER_S).ids
-    longer = composer.compose(request_for(composer, duration_s=30), [], [], FOREVER_S).ids
-    end = len(short) - 1
-    assert longer[:end] == short[:end]
-    assert composer.vocabulary.kind[longer[end]] == BAR
+@pytest.mark.parametrize("duration_s", range(6, 26, 2))
+def test_a_piece_stops_only_where_a_bar_line_or_the_end_is_drawn(
+    composer: Composer, duration_s: int
+) -> None:
+    request = request_for(composer, duration_s=duration_s)
+    ids = composer.compose(request, [], [], FOREVER_S).ids
+    style = composer.bundle.styles["folk"]
+    sequence = _Sequence(composer.bundle, composer.vocabulary, composer._decoder, style)
+    for token in ids[2:-1]:
+        sequence.append(token)
+    sequence.replay(0)
+    drawn = composer._sample(sequence, request, Uniforms(request.seed)[len(ids) - 3])
+    assert composer.vocabulary.kind[drawn] in (BAR, EOS)
 
 
 def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -> None:

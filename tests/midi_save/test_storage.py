@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from typing import Any
@@ -19,7 +20,7 @@ DATE = "2026-11-22"
 
 
 class FaultyS3:
-    """S3 as it is, but the n-th write (from 0) fails; remembers the order of the writes."""
+    """S3 as it is, but the n-th write (from 0) fails; remembers the writes' order and hashes."""
 
     def __init__(self, s3: Any, failing: int | None = None, error: Exception | None = None) -> None:
         self._s3 = s3
@@ -29,6 +30,7 @@ class FaultyS3:
             "PutObject",
         )
         self.written: list[str] = []
+        self.hashes: dict[str, str] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._s3, name)
@@ -37,6 +39,7 @@ class FaultyS3:
         if len(self.written) == self._failing:
             raise self._error
         self.written.append(request["Key"])
+        self.hashes[request["Key"]] = request["ChecksumSHA256"]
         return self._s3.put_object(**request)
 
 
@@ -92,6 +95,14 @@ def test_the_midi_says_what_it_is(s3: Any) -> None:
     assert s3.head_object(Bucket=MUSIC_BUCKET, Key=LATEST_TOKENS)["ContentType"] == (
         "application/json"
     )
+
+
+def test_every_object_is_sent_with_its_hash(s3: Any) -> None:
+    watched = FaultyS3(s3)
+    save(watched)
+    for key, body in objects(s3).items():
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        assert watched.hashes[key] == digest
 
 
 def test_the_record_in_s3_is_the_one_returned(s3: Any) -> None:
