@@ -16,7 +16,7 @@ from typing import Any
 
 from generate_tokens.errors import BundleError, ModelMismatchError, TokensError
 
-FORMAT = 1
+FORMAT = 2
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "bundle.json"

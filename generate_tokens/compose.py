@@ -22,8 +22,10 @@ from generate_tokens.request import Request, parse_request
 from generate_tokens.sampling import Uniforms, sample
 from generate_tokens.state import (
     BAR,
+    DURATION,
     EOS,
     KINDS,
+    LONG_AGO_BARS,
     PITCH,
     STYLE,
     TICKS_PER_BEAT,
@@ -35,6 +37,7 @@ from generate_tokens.state import (
 from generate_tokens.variety import Variety
 
 PREFIX = 2  # BOS and the style stand at the head of every window
+LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,21 @@ class _Sequence:
         self._pitches = range(*vocabulary.ranges[PITCH])
         self._body: list[int] = []
         self._features = FeatureRecorder(vocabulary)
+        self._duration_s: float | None = None
         self._programs = vocabulary.programs
         self._sounding_bytes = (vocabulary.pitches + 7) // 8
         self._capacity = decoder.context - PREFIX
         self._kept = decoder.context // 2
         self._origin_tick = 0
+
+    def begin_piece(self, duration_s: float) -> None:
+        """What follows is a piece of about this length; what came before was its prompt."""
+        self.state.begin_piece()
+        self._duration_s = duration_s
+
+    def bars_left(self) -> int | None:
+        """Bars that the piece may still have, this one included; None while that is not known."""
+        return None if self._duration_s is None else self.state.bars_left(self._duration_s)
 
     def append(self, token: int) -> None:
         """Takes a token into the state without running the model."""
@@ -77,7 +90,8 @@ class _Sequence:
         if token in self._pitches:
             self.variety.add(token)
         self._body.append(token)
-        self._features.record(self.state)
+        left = self.bars_left()
+        self._features.record(self.state, 0 if left is None else max(1, left))
 
     def replay(self, from_count: int) -> None:
         """Runs the model as an uninterrupted run did that prefilled its first ``from_count``."""
@@ -112,6 +126,7 @@ class _Sequence:
             program=np.array([self._programs] * PREFIX + rows.program[start:stop], np.int64),
             tick=np.array(pad + [t - self._origin_tick for t in rows.tick[start:stop]], np.int64),
             sounding=np.frombuffer(packed, np.uint8).reshape(-1, width),
+            form=np.array(pad + rows.form[start:stop], np.int64),
         )
         self._decoder.prefill(np.array(self._prefix + self._body[start:stop], np.int64), features)
 
@@ -123,6 +138,7 @@ class _Sequence:
             rows.program[index],
             rows.tick[index] - self._origin_tick,
             int.from_bytes(rows.sounding[index], "little"),
+            rows.form[index],
         )
 
 
@@ -149,7 +165,7 @@ class Composer:
             sequence.replay(0)
             self._masked = np.zeros(self.vocabulary.size, np.float32)
             self._sample(sequence, defaults, 0.5)
-            self._decoder.step(bundle.bos_id, 0, 0, 0, 0)
+            self._decoder.step(bundle.bos_id, 0, 0, 0, 0, 0)
         except BundleError:
             raise
         except Exception as error:
@@ -178,9 +194,11 @@ class Composer:
         style = self.bundle.styles[request.style or ""]
         sequence = _Sequence(self.bundle, self.vocabulary, self._decoder, style)
         self.check(prompt, "the prompt's ids")
+        if prompt:
+            sequence.state.bars_before = LONG_AGO_BARS  # the middle of something, so no opening
         for token in prompt:
             sequence.append(token)
-        sequence.state.begin_piece()
+        sequence.begin_piece(request.duration_s)
         piece = list(so_far) or [self.bundle.bos_id, style]
         if piece[:PREFIX] != [self.bundle.bos_id, style]:
             raise TokensError("the piece's ids do not begin with BOS and the request's style")
@@ -201,10 +219,12 @@ class Composer:
                 if index < len(forced)
                 else self._sample(sequence, request, uniforms[index])
             )
-            long_enough = sequence.state.end_s >= request.duration_s
+            too_late = (sequence.bars_left() or 0) <= -LATEST_END_BARS
             if self.vocabulary.kind[token] == EOS or (
-                long_enough and self.vocabulary.kind[token] == BAR
+                too_late and self.vocabulary.kind[token] == BAR
             ):
+                while len(piece) > PREFIX and self.vocabulary.kind[piece[-1]] != DURATION:
+                    piece.pop()  # bars without a note
                 piece.append(self.bundle.eos_id)
                 finished = True
                 break
@@ -229,7 +249,7 @@ class Composer:
             self._decoder.logits,
             state,
             self._masked,
-            may_end=state.end_s >= request.duration_s,
+            may_end=(left := sequence.bars_left()) is not None and left <= 1,
         )
         for pitch in sequence.variety.left_out:
             masked[pitch] = -np.inf

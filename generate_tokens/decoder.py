@@ -58,16 +58,19 @@ class Decoder:
         self._ids = np.zeros((1, 1), np.int64)
         self._position = np.zeros((1, 1), np.int64)
         self._program = np.zeros((1, 1), np.int64)
+        self._form = np.zeros((1, 1), np.int64)
         self._sounding = np.zeros((1, 1, self._pitches), np.float32)
         self._sounding_bits = 0
         self._sounding_bytes = (self._pitches + 7) // 8
-        self._step_binding = self._bind(self._ids, self._position, self._program, self._sounding)
+        self._step_binding = self._bind(
+            self._ids, self._position, self._program, self._form, self._sounding
+        )
         self.row = 0  # rows of the cache that are filled
 
     def _bind(self, *new: NDArray[Any]) -> ort.IOBinding:
         """A binding of these new-token arrays and of the persistent buffers."""
         binding = self._session.io_binding()
-        names = ("ids", "position_in_bar", "current_program", "sounding_now")
+        names = ("ids", "position_in_bar", "current_program", "place_in_form", "sounding_now")
         fixed = {"cos": self._cos, "sin": self._sin, "last_row": self._last_row, "rows": self._rows}
         for name, array in {**dict(zip(names, new, strict=True)), **fixed}.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
@@ -103,6 +106,7 @@ class Decoder:
             np.ascontiguousarray(ids, np.int64)[None],
             np.ascontiguousarray(features.position, np.int64)[None],
             np.ascontiguousarray(features.program, np.int64)[None],
+            np.ascontiguousarray(features.form, np.int64)[None],
             features.unpacked(self._pitches)[None],
         )
         self._last_row[0], self._rows[...] = count - 1, count
@@ -111,11 +115,12 @@ class Decoder:
         return self.logits
 
     def step(
-        self, token: int, position: int, program: int, tick: int, sounding: int
+        self, token: int, position: int, program: int, tick: int, sounding: int, form: int
     ) -> NDArray[np.float32]:
         """Takes one token at the next row; logits [vocabulary], overwritten by the next call.
 
-        ``sounding`` is `MusicState.sounding`; ``tick`` counts from the window's first.
+        ``sounding`` is `MusicState.sounding`, ``form`` `form_of`'s; ``tick`` counts from the
+        window's first.
 
         Raises:
             ValueError: the window is full.
@@ -126,6 +131,7 @@ class Decoder:
         self._ids[0, 0] = token
         self._position[0, 0] = position
         self._program[0, 0] = program
+        self._form[0, 0] = form
         if sounding != self._sounding_bits:
             packed = np.frombuffer(sounding.to_bytes(self._sounding_bytes, "little"), np.uint8)
             self._sounding[0, 0] = np.unpackbits(packed, count=self._pitches, bitorder="little")

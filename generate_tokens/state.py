@@ -10,6 +10,7 @@ Units: a *tick* is 1/12 of a beat, and a beat is one unit of the metre's denomin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,19 @@ PAD, BOS, EOS, STYLE, BAR, TIMESIG, POSITION, TEMPO, PROGRAM, PITCH, DURATION = 
 
 TICKS_PER_BEAT = 12
 MAX_POSITIONS = 144  # a 12/8 bar, the longest of the tokenizer's metres
+BAR_CLASSES = 8
+FORMS = BAR_CLASSES**2
+LONG_AGO_BARS = 17  # the class of bars that have a beginning or an end nowhere near
+
+
+def bar_class(bars: int) -> int:
+    """0 for none, 1 to 4 for as many, 5 for up to 8, 6 for up to 16, 7 for more."""
+    return bars if bars <= 4 else min(7, 2 + (bars - 1).bit_length())
+
+
+def form_of(begun: int, left: int) -> int:
+    """Where in the piece: bars begun so far, and bars left with this one (0: not known)."""
+    return BAR_CLASSES * bar_class(begun) + bar_class(left)
 
 
 class Vocabulary:
@@ -48,6 +62,7 @@ class Vocabulary:
 
     def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
         self.size = len(entries)
+        self.entries = entries
         unknown = {kind for kind, _ in entries} - set(KINDS)
         if unknown:
             raise ValueError(f"token types this code does not know: {sorted(unknown)}")
@@ -104,6 +119,7 @@ class MusicState:
         last_program, last_pitch: highest programme rank and pitch id at this position so far
             (the order in which the tokenizer writes chords); -1 where none.
         sounding: bit ``p - lowest_pitch`` is set for every pitch p that sounds at ``tick``.
+        bars_before: bars that count as begun before the first, for music that goes on from other.
         qpm: quarter notes a minute; 0 before the first Tempo.
         seconds: time at ``tick``; ``end_s`` the end of the longest-held note.
         notes, bars: how many of each so far; ``empty_bars`` how many bars in a row end without one.
@@ -118,6 +134,7 @@ class MusicState:
         "bar_tick",
         "bar_ticks",
         "bars",
+        "bars_before",
         "empty_bars",
         "end_s",
         "kind",
@@ -137,7 +154,7 @@ class MusicState:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.kind = PAD
-        self.tick = self.bar_tick = self.bars = 0
+        self.tick = self.bar_tick = self.bars = self.bars_before = 0
         self.bar_ticks = 4 * TICKS_PER_BEAT
         self._tick_quarters = 1 / TICKS_PER_BEAT
         self.begin_piece()
@@ -184,11 +201,33 @@ class MusicState:
             self._advance(self.bar_tick)
         elif kind == TIMESIG:
             self.bar_ticks = int(vocabulary.value[token])
-            self._tick_quarters = vocabulary.tick_quarters[token]
+            self._count_in(vocabulary.tick_quarters[token])
             self._set_speed()
         elif kind == TEMPO:
             self.qpm = vocabulary.value[token]
             self._set_speed()
+
+    def bars_left(self, duration_s: float) -> int | None:
+        """Bars until the one in which ``duration_s`` is reached, this one included.
+
+        None before the tempo is known; 0 and less after that bar.
+        """
+        bar_s = self.bar_ticks * self._seconds_per_tick
+        if not bar_s:
+            return None
+        bar_start_s = self.seconds - (self.tick - self.bar_tick) * self._seconds_per_tick
+        return math.ceil((duration_s - bar_start_s) / bar_s - 1e-6)  # sums of floats
+
+    def _count_in(self, tick_quarters: float) -> None:
+        """Notes that are held over a change of the beat end when they would have ended."""
+        scale = self._tick_quarters / tick_quarters
+        self._tick_quarters = tick_quarters
+        if scale != 1 and self._ends:
+            self._ends = [
+                (self.tick + round((end - self.tick) * scale), program, bit)
+                for end, program, bit in self._ends
+            ]
+            self._next_end = min(end[0] for end in self._ends)
 
     def _set_speed(self) -> None:
         self._seconds_per_tick = 60 / self.qpm * self._tick_quarters if self.qpm else 0.0
@@ -223,12 +262,14 @@ class Features:
 
     position: int64 [T], ticks into the bar. program: int64 [T], ``programs`` for none yet.
     tick: int64 [T]. sounding: uint8 [T, ceil(pitches/8)], bits packed little-endian.
+    form: int64 [T], of `form_of`.
     """
 
     position: NDArray[np.int64]
     program: NDArray[np.int64]
     tick: NDArray[np.int64]
     sounding: NDArray[np.uint8]
+    form: NDArray[np.int64]
 
     def unpacked(self, pitches: int) -> NDArray[np.float32]:
         """The sounding pitches as a multi-hot, float32 [T, pitches]."""
@@ -250,13 +291,15 @@ class FeatureRecorder:
         self.program: list[int] = []
         self.tick: list[int] = []
         self.sounding: list[bytes] = []
+        self.form: list[int] = []
 
-    def record(self, state: MusicState) -> None:
+    def record(self, state: MusicState, bars_left: int = 0) -> None:
         """Appends the row of the token that ``state`` took last."""
         self.position.append(max(state.position, 0))
         self.program.append(state.program)
         self.tick.append(state.tick)
         self.sounding.append(state.sounding.to_bytes(self._bytes, "little"))
+        self.form.append(form_of(state.bars_before + state.bars, bars_left))
 
     def features(self, start: int = 0) -> Features:
         """The rows from ``start`` on."""
@@ -267,6 +310,7 @@ class FeatureRecorder:
             sounding=np.frombuffer(b"".join(self.sounding[start:]), np.uint8).reshape(
                 -1, self._bytes
             ),
+            form=np.array(self.form[start:], np.int64),
         )
 
 

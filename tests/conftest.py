@@ -49,7 +49,7 @@ def write_bundle(
     (directory / "MODEL_CARD.md").write_text("# A model for tests\n")
     names = sorted(tokenizer.vocab, key=lambda name: tokenizer.vocab[name])
     manifest = {
-        "format": 1,
+        "format": 2,
         "model_id": model_id_of(directory),
         "tokenizer": {"class": "REMI", "miditok": "3.1.0"},
         "model": {"context": 512, **model_facts},
@@ -154,7 +154,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
 
     directory = tmp_path_factory.mktemp("tiny-bundle") / "model"
     facts = {"note": "untrained, for tests"}
-    export_bundle(tiny_model, directory, facts, None, "# An untrained model for tests\n")
+    texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
+    export_bundle(tiny_model, directory, facts, None, texts)
     return directory
 
 

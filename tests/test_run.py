@@ -224,7 +224,7 @@ def test_the_command_makes_a_piece_whatever_aws_the_caller_has(tmp_path: Path) -
     facts = json.loads(done.stdout.splitlines()[-1])
     assert Path(facts["midi"]).parent == tmp_path / "made here"
     assert facts["notes"] == read_midi(Path(facts["midi"]))[1] > 0
-    assert facts["seconds"] >= 10
+    assert 8 <= facts["seconds"] <= 25  # it ends in the bar of the tenth second, or soon after
     assert facts["seed"] == 1
     assert facts["tokens_per_s"] > 0
     assert {"deploy", "start", "Generate", "Save", "total"} <= set(facts["stages_s"])

@@ -1,8 +1,8 @@
 """From folders of MIDI to arrays that a trainer can draw windows from.
 
-Finds files and their styles, cleans and tokenises them on all cores, keeps near-duplicates on one
-side of the split, computes the model's state inputs with the sampler's own tracker, and caches the
-result. Knows nothing of the model.
+Cleans and tokenises files on all cores, keeps near-duplicates on one side of the split, computes
+the model's state inputs with the sampler's own tracker, and caches the result. Knows nothing of
+the model.
 
     python training-notebook/dataset.py --data FOLDER [--data FOLDER ...] --out dataset.npz
 """
@@ -10,101 +10,62 @@ result. Knows nothing of the model.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
+import json
+import multiprocessing
 import os
+import shutil
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from miditok import REMI, TokenizerConfig
+from miditok import REMI
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import archive
+import near_duplicates
+import tokenizer as tokenizer_module
+from archive import Source, find_all, find_sources
+from attribution import attributions
+from dataset_report import Report, by_reason, totals
+from near_duplicates import grouped, shingles_of
+from tokenizer import STYLES, make_tokenizer, vocabulary_entries
+
+from generate_tokens import grammar as grammar_module
+from generate_tokens import state as state_module
 from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
 from generate_tokens.state import KINDS, FeatureRecorder, Features, MusicState, Vocabulary
-from midi_save.clean import FAMILIES, HIGHEST_PITCH, LOWEST_PITCH, METRES, clean_score
+from midi_save import clean as clean_module
+from midi_save.clean import clean_score
 
-STYLES = (
-    "baroque",
-    "chorale",
-    "classical",
-    "folk",
-    "hymn",
-    "medieval",
-    "oratorio",
-    "other",
-    "renaissance",
-    "romantic",
-)
-# words in a manifest or a folder's name that mean one of the styles
-STYLE_WORDS = {
-    **{style: style for style in STYLES},
-    "romantique": "romantic",
-    "romanticism": "romantic",
-    "modern": "romantic",
-    "avant-garde": "romantic",
-    "motet": "renaissance",
-    "song": "romantic",
-    "bach-chorales": "chorale",
-    "chorales": "chorale",
-    "hymns": "hymn",
-}
+__all__ = [
+    "STYLES",
+    "Dataset",
+    "Piece",
+    "Prepared",
+    "Source",
+    "build_dataset",
+    "find_sources",
+    "make_tokenizer",
+    "prepare",
+    "read_piece",
+    "vocabulary_entries",
+]
+
 MIN_NOTES = 60
 MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
 MIN_GRID_SHARE = 0.8  # of onsets within 1/24 of a beat of the 1/12 or 1/8 grid
-SHINGLE = 8  # notes in one fingerprint of a melody
-SAME_SHARE, SAME_COUNT = 0.3, 5  # shared fingerprints that make two pieces one group
 VALIDATION_SHARE = 0.04
-
-
-def make_tokenizer() -> REMI:
-    """The project's tokenizer: REMI, program changes, twelve positions a beat, no velocities."""
-    return REMI(
-        TokenizerConfig(
-            pitch_range=(LOWEST_PITCH, HIGHEST_PITCH),
-            beat_res={(0, 4): 12, (4, 16): 4},
-            special_tokens=["PAD", "BOS", "EOS", *(f"Style_{style}" for style in STYLES)],
-            use_velocities=False,
-            use_time_signatures=True,
-            time_signature_range={beat: list(numerators) for beat, numerators in METRES.items()},
-            use_tempos=True,
-            num_tempos=32,
-            log_tempos=True,
-            tempo_range=(40, 250),
-            use_programs=True,
-            use_pitchdrum_tokens=False,
-            one_token_stream_for_programs=True,
-            programs=list(FAMILIES),
-            program_changes=True,
-        )
-    )
-
-
-def vocabulary_entries(tokenizer: REMI) -> list[tuple[str, str]]:
-    """``(type, value)`` per id."""
-    entries = [("", "")] * len(tokenizer)
-    for token, token_id in tokenizer.vocab.items():
-        kind, _, value = token.partition("_")
-        entries[token_id] = (kind, value)
-    return entries
-
-
-@dataclass
-class Source:
-    """One file to read: its style, and the group that must stay on one side of the split."""
-
-    path: Path
-    style: str
-    group: str = ""
+FEW_FILES = 64  # read in this process: starting others takes longer
 
 
 @dataclass
@@ -117,45 +78,6 @@ class Piece:
     notes: int = 0
     seconds: float = 0.0
     shingles: frozenset[int] = frozenset()
-
-
-def find_sources(folder: Path) -> list[Source]:
-    """Every MIDI file under ``folder``, with its style from a manifest or a folder's name.
-
-    A ``manifest.csv`` at any level gives, for paths relative to itself, ``style`` and optionally
-    ``group``; rows that a manifest marks as badly converted (``tempo_given`` other than yes,
-    ``out_of_range`` over 0.05, ``barcheck_failures`` over 10, style Technique) are left out.
-    """
-    rows: dict[Path, dict[str, str]] = {}
-    for manifest in sorted(folder.rglob("manifest.csv")):
-        with manifest.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                rows[manifest.parent / row["file"]] = {**row, "manifest": str(manifest.parent)}
-    sources = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi")):
-        row = rows.get(path, {})
-        if row.get("style") == "Technique" or row.get("tempo_given", "yes") != "yes":
-            continue
-        if (
-            float(row.get("out_of_range") or 0) > 0.05
-            or int(row.get("barcheck_failures") or 0) > 10
-        ):
-            continue
-        words = [row.get("style", ""), *reversed(path.relative_to(folder).parts[:-1]), folder.name]
-        style = next((STYLE_WORDS[w.lower()] for w in words if w.lower() in STYLE_WORDS), "other")
-        group = f"{row['manifest']}:{row['group']}" if row.get("group") else ""
-        sources.append(Source(path, style, group))
-    return sources
-
-
-def shingles_of(score: ScoreTick) -> frozenset[int]:
-    """Transposition-free fingerprints: runs of intervals and onset gaps of the highest line."""
-    notes = sorted((n.time, -n.pitch) for track in score.tracks for n in track.notes)
-    line = [(t, -p) for i, (t, p) in enumerate(notes) if i == 0 or notes[i - 1][0] != t]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(line)]
-    return frozenset(
-        hash(tuple(steps[i : i + SHINGLE])) for i in range(max(0, len(steps) - SHINGLE))
-    )
 
 
 def on_grid_share(score: ScoreTick) -> float:
@@ -173,61 +95,39 @@ _worker: dict[str, REMI] = {}
 
 def read_piece(source: Source) -> Piece:
     """Cleans and tokenises one file; what can't be used comes back with ``why``."""
-    piece = Piece(source)
-    try:
-        raw = ScoreTick.from_midi(source.path.read_bytes(), sanitize_data=True)
-        score = clean_score(raw)
-    except (RuntimeError, OverflowError, ValueError, OSError) as error:
-        piece.why = f"unreadable: {str(error).partition(chr(10))[0][:60]}"
+    piece = Piece(source, why=source.why)
+    if piece.why:
         return piece
+    try:
+        _read_into(piece)
+    except Exception as error:  # noqa: BLE001  # one odd file must not end the reading of thousands
+        text = str(error).partition("\n")[0][:60]
+        piece.why = f"unreadable: {text or type(error).__name__}"
+    return piece
+
+
+def _read_into(piece: Piece) -> None:
+    raw = ScoreTick.from_midi(piece.source.path.read_bytes(), sanitize_data=True)
+    score = clean_score(raw)
     if raw.note_num() < MIN_NOTES:
         piece.why = "too few notes"
-        return piece
+        return
     if on_grid_share(raw) < MIN_GRID_SHARE:
         piece.why = "off the grid"
-        return piece
+        return
     if score is None or score.note_num() < MIN_NOTES:
         piece.why = "too few notes"
-        return piece
+        return
     piece.seconds = score.end() / score.ticks_per_quarter * 60 / score.tempos[0].qpm
     if not MIN_SECONDS <= piece.seconds <= MAX_SECONDS:
         piece.why = "too short or too long"
-        return piece
+        return
     if "tokenizer" not in _worker:
         _worker["tokenizer"] = make_tokenizer()
     encoded = _worker["tokenizer"].encode(score, encode_ids=False)
     piece.ids = [int(i) for i in encoded.ids]
     piece.notes = score.note_num()
     piece.shingles = shingles_of(score)
-    return piece
-
-
-def group_pieces(pieces: list[Piece]) -> list[int]:
-    """A group number per piece: manifest groups and near-duplicates share one."""
-    parent = list(range(len(pieces)))
-
-    def find(a: int) -> int:
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        return a
-
-    by_name: dict[str, int] = {}
-    by_shingle: dict[int, list[int]] = defaultdict(list)
-    for i, piece in enumerate(pieces):
-        if piece.source.group:
-            parent[find(i)] = find(by_name.setdefault(piece.source.group, i))
-        for shingle in piece.shingles:
-            by_shingle[shingle].append(i)
-    shared: Counter[tuple[int, int]] = Counter()
-    for members in by_shingle.values():
-        if 1 < len(members) <= 12:  # a run that more pieces share is a commonplace
-            shared.update((a, b) for k, a in enumerate(members) for b in members[:k])
-    for (a, b), count in shared.items():
-        smaller = min(len(pieces[a].shingles), len(pieces[b].shingles))
-        if count >= SAME_COUNT and count >= SAME_SHARE * smaller:
-            parent[find(a)] = find(b)
-    return [find(i) for i in range(len(pieces))]
 
 
 @dataclass
@@ -256,7 +156,7 @@ class Dataset:
     @classmethod
     def load(cls, path: Path) -> Dataset:
         with np.load(path) as arrays:
-            features = Features(*(arrays[k] for k in ("position", "program", "tick", "sounding")))
+            features = Features(**{k: arrays[k] for k in Features.__dataclass_fields__})
             names = [k for k in cls.__dataclass_fields__ if k != "features"]
             return cls(features=features, **{k: arrays[k] for k in names})
 
@@ -281,7 +181,7 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
             recorder.record(state)
         ids += sequence
         starts.append(len(ids))
-    groups = group_pieces(pieces)
+    groups = grouped([(p.source.group, p.shingles) for p in pieces])
     names = [str(p.source.path) for p in pieces]
     # By a hash of the group's first file, so that adding files moves no piece to the other side.
     first = {g: Path(names[groups.index(g)]).name for g in set(groups)}
@@ -303,44 +203,144 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
     return dataset, forbidden
 
 
-def prepare(folders: Iterable[Path], out: Path, workers: int | None = None) -> Dataset:
-    """Reads every folder, writes the dataset to ``out`` and prints what was kept and why not."""
-    sources = [source for folder in folders for source in find_sources(folder)]
-    if not sources:
-        raise SystemExit(f"no .mid file under {', '.join(map(str, folders))}")
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        pieces = list(
-            tqdm(
-                pool.map(read_piece, sources, chunksize=16),
-                total=len(sources),
-                desc="reading MIDI",
-                unit="file",
-                disable=None,
-            )
-        )
+@dataclass
+class Prepared:
+    """A dataset, what is to say of it, and the files that are in it."""
+
+    dataset: Dataset
+    report: Report
+    sources: list[Source]
+
+    def copy_held_out(self, folder: Path) -> Path:
+        """Puts the files that are for validation into ``folder/STYLE/``, emptied first."""
+        shutil.rmtree(folder, ignore_errors=True)
+        for source, held in zip(self.sources, self.dataset.validation, strict=True):
+            if held:
+                target = folder / source.style / f"{source.sha256[:8]}-{source.path.name}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source.path, target)
+        return folder
+
+
+def prepare(
+    folders: Iterable[Path], out: Path, workers: int | None = None, *, fresh: bool = False
+) -> Prepared:
+    """Reads every folder, writes the dataset to ``out`` and its report beside it, as JSON.
+
+    A dataset that was made of the same files by the same code is taken as it is, unless ``fresh``.
+
+    Raises:
+        ValueError: a folder without MIDI, a manifest that cannot be read, or no usable piece.
+    """
+    sources = find_all(folders)
+    fingerprint = _fingerprint(sources)
+    report_path = out.with_suffix(".json")
+    if not fresh and (made := _made_before(out, report_path, fingerprint)):
+        print(f"{out}: same files and code as when it was made, so it is taken as it is")
+        return _prepared(*made, sources)
+    pieces = _read_all(sources, workers or os.cpu_count() or 1)
     kept = [piece for piece in pieces if not piece.why]
+    left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
+    if not kept:
+        reasons = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
+        raise ValueError(f"none of {len(pieces)} files can be used: {reasons}")
     dataset, forbidden = build_dataset(kept, make_tokenizer())
-    dataset.save(out)
-    left_out = Counter(piece.why for piece in pieces if piece.why)
-    styles = Counter(piece.source.style for piece in kept)
-    held = int(dataset.validation.sum())
-    print(
-        f"{len(kept)} of {len(pieces)} pieces, {len(dataset.ids):,} tokens, {held} for validation"
+    numbers = {
+        "notes": dataset.notes,
+        "seconds": dataset.seconds,
+        "tokens": np.diff(dataset.starts),
+    }
+    report = Report(
+        fingerprint=fingerprint,
+        pieces=len(kept),
+        files=len(pieces),
+        tokens=len(dataset.ids),
+        notes=int(dataset.notes.sum()),
+        minutes=round(float(dataset.seconds.sum()) / 60, 1),
+        validation=int(dataset.validation.sum()),
+        styles=totals([piece.source.style for piece in kept], numbers),
+        collections=totals([piece.source.collection for piece in kept], numbers),
+        seconds=[round(float(np.quantile(dataset.seconds, q)), 1) for q in (0, 0.1, 0.5, 0.9, 1)],
+        left_out=left_out,
+        forbidden=dict(forbidden.most_common()),
     )
-    print("styles:", ", ".join(f"{s} {n}" for s, n in styles.most_common()))
-    print("left out:", ", ".join(f"{why} {n}" for why, n in left_out.most_common()) or "none")
-    named = ", ".join(f"{which} {n}" for which, n in forbidden.most_common())
-    print(f"tokens that the grammar forbids: {named or 'none'}")
-    return dataset
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report_path.unlink(missing_ok=True)  # a kill between the two files must not leave a wrong pair
+    dataset.save(out)
+    report.save(report_path)
+    return _prepared(dataset, report, sources)
+
+
+def _prepared(dataset: Dataset, report: Report, sources: list[Source]) -> Prepared:
+    print(report.summary())
+    left_out = {path for paths in report.left_out.values() for path in paths}
+    return Prepared(dataset, report, [s for s in sources if str(s.path) not in left_out])
+
+
+def _read_all(sources: list[Source], workers: int) -> list[Piece]:
+    progress = tqdm(total=len(sources), desc="reading MIDI", unit="file", disable=None)
+    pieces = []
+    with progress:
+        if workers == 1 or len(sources) < FEW_FILES:
+            for source in sources:
+                pieces.append(read_piece(source))
+                progress.update()
+            return pieces
+        # Not by fork: torch, which miditok imports, has threads, and a copy of their locks hangs.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            for piece in pool.map(read_piece, sources, chunksize=16):
+                pieces.append(piece)
+                progress.update()
+    return pieces
+
+
+def _fingerprint(sources: list[Source]) -> str:
+    """Of the files and of all code that decides what becomes of them."""
+    digest = hashlib.sha256(version("miditok").encode())
+    digest.update(version("symusic").encode())
+    modules = (
+        archive,
+        near_duplicates,
+        tokenizer_module,
+        clean_module,
+        state_module,
+        grammar_module,
+    )
+    for file in (__file__, *(module.__file__ for module in modules)):
+        digest.update(Path(file or "").read_bytes())
+    for s in sources:
+        digest.update(json.dumps([str(s.path), s.style, s.group, s.why, s.sha256]).encode())
+    return digest.hexdigest()
+
+
+def _made_before(out: Path, report_path: Path, fingerprint: str) -> tuple[Dataset, Report] | None:
+    if not out.exists() or not report_path.exists():
+        return None
+    try:
+        report, dataset = Report.load(report_path), Dataset.load(out)
+    except (ValueError, OSError, KeyError):  # written by another version, or damaged
+        return None
+    same = report.fingerprint == fingerprint and report.tokens == len(dataset.ids)
+    return (dataset, report) if same else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Prepare a training set from folders of MIDI.")
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of MIDI")
     parser.add_argument("--out", type=Path, default=Path("build/dataset.npz"))
-    arguments = parser.parse_args()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    prepare(arguments.data, arguments.out)
+    parser.add_argument("--report", type=Path, help="write what was kept and why not; .md or .json")
+    parser.add_argument("--attribution", type=Path, help="write who typeset the pieces; .md")
+    parser.add_argument("--fresh", action="store_true", help="read all files again")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    a = parser.parse_args()
+    try:
+        prepared = prepare(a.data, a.out, a.workers, fresh=a.fresh)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if a.report:
+        prepared.report.save(a.report)
+    if a.attribution:
+        a.attribution.write_text(attributions(prepared.sources), encoding="utf-8")
 
 
 if __name__ == "__main__":

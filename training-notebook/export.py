@@ -32,10 +32,13 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
+from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
 from model_card import model_card
 from onnx_graph import build_graph
-from trainer import Windows, load_checkpoint, nats_per_note
+from trainer import load_checkpoint
+from weights import save_weights
+from windows import PREFIX, Windows, stack
 
 from generate_tokens.bundle import FORMAT, Bundle, model_id_of
 from generate_tokens.compose import Composer
@@ -48,7 +51,7 @@ INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast ker
 SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "duration_s": 90}
 FLOAT32_LIMIT = 1e-3  # of a logit; measured 3e-5
 INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
-PARITY_POSITIONS = (1, 2, *range(3, 250, 13))
+PARITY_POSITIONS = (1, 2, *range(3, 250, 13), 511, 800, 1000)
 
 
 def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
@@ -62,6 +65,7 @@ def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
         "position": array(model.position.weight),
         "program": array(model.program.weight),
         "sounding": array(model.sounding),
+        "form": array(model.forms()),
         "norm": array(model.norm),
     }
     for i, block in enumerate(model.blocks):
@@ -80,11 +84,10 @@ def calibrate_cache(
     config = model.config
     peaks = torch.zeros(config.layers, 2)
     for arrays, _, _ in windows.validation(pieces):
-        ids, position, program, tick, sounding = (torch.from_numpy(a)[None] for a in arrays)
+        ids, _, position, program, tick, sounding, form = stack([arrays])
         angles = model.angles(tick)
         cos, sin = angles.cos(), angles.sin()
-        x = torch.nn.functional.embedding(ids[:, :-1], model.embedding())
-        x = x + model.position(position) + model.program(program) + sounding @ model.sounding
+        x = model.inputs(model.embedding(), ids, position, program, sounding, form)
         for i, block in enumerate(model.blocks):
             assert isinstance(block, Block)
             _, k, v = block.queries_keys_values(x, cos, sin)
@@ -117,9 +120,10 @@ def write_bundle(
     graph: onnx.ModelProto,
     config: Mapping[str, Any],
     training: Mapping[str, Any],
-    card: str,
+    texts: Mapping[str, str],
+    model: MusicModel,
 ) -> Bundle:
-    """Writes the four files to a new folder, puts it in ``out``'s place and returns it verified."""
+    """Writes the files to a new folder, puts it in ``out``'s place and returns it verified."""
     tokenizer = make_tokenizer()
     entries = vocabulary_entries(tokenizer)
     ids = {kind.lower(): tokenizer[f"{kind}_None"] for kind in ("PAD", "BOS", "EOS")}
@@ -143,7 +147,9 @@ def write_bundle(
             "training": dict(training),
         }
         (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
-        (folder / "MODEL_CARD.md").write_text(card)
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        save_weights(model, folder)
         Composer(Bundle.load(folder))  # tries a prefill, a step and a sample
         if out.exists():
             shutil.rmtree(out)
@@ -168,15 +174,18 @@ def export_bundle(
     out: Path,
     training: Mapping[str, Any],
     calibration: tuple[Windows, NDArray[np.int64]] | None,
-    card: str,
+    texts: Mapping[str, str],
 ) -> Bundle:
-    """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32."""
+    """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32.
+
+    ``texts``: MODEL_CARD.md and what else lies beside it.
+    """
     config = bundle_config(model, calibration is not None)
     scales = None if calibration is None else calibrate_cache(model, *calibration)
     graph = build_graph(config, folded_weights(model), scales)
     if calibration is not None:
         graph = quantise_weights(graph)
-    return write_bundle(out, graph, config, training, card)
+    return write_bundle(out, graph, config, training, texts, model)
 
 
 @torch.no_grad()
@@ -187,13 +196,13 @@ def compare(
 
     The decoder prefills up to each position and takes one step; both ways must agree.
     """
-    start = int(windows.dataset.starts[piece]) + 2
+    start = int(windows.dataset.starts[piece]) + PREFIX
     room = int(windows.dataset.starts[piece + 1]) - 1 - start
     arrays = windows.window(piece, start, start + min(windows.body, room))
-    ids, position, program, tick, sounding = (torch.from_numpy(a)[None] for a in arrays)
-    reference = model(ids[:, :-1], position, program, tick, sounding)[0].numpy()
-    packed = np.packbits(sounding[0].numpy().astype(bool), axis=-1, bitorder="little")
-    features = Features(arrays[1], arrays[2], tick[0].numpy().astype(np.int64), packed)
+    batch = stack([arrays])
+    reference = model(batch[0], *batch[2:])[0].numpy()
+    packed = np.packbits(arrays[4].astype(bool), axis=-1, bitorder="little")
+    features = Features(arrays[1], arrays[2], arrays[3].astype(np.int64), packed, arrays[5])
     decoder = Decoder(bundle)
     worst, divergence = 0.0, []
     for n in (p for p in positions if p < len(arrays[0]) - 1):
@@ -204,6 +213,7 @@ def compare(
             int(features.program[n]),
             int(features.tick[n]),
             int.from_bytes(packed[n].tobytes(), "little"),
+            int(features.form[n]),
         ).copy()
         for got, want in ((prefilled, reference[n - 1]), (stepped, reference[n])):
             worst = max(worst, float(np.abs(got - want).max()))
@@ -236,6 +246,74 @@ def _commit() -> str:
     return result.stdout.strip() or "unknown"
 
 
+def training_facts(
+    model: MusicModel, checkpoint: Mapping[str, Any], windows: Windows
+) -> dict[str, Any]:
+    """What the bundle says of its training, but for the parity."""
+    dataset, recipe = windows.dataset, checkpoint["recipe"]
+    held = np.flatnonzero(dataset.validation)
+    tokenizer = make_tokenizer()
+    return {
+        "pieces": int((~dataset.validation).sum()),
+        "validation_pieces": len(held),
+        "styles": {
+            style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
+        },
+        "dataset_tokens": int(dataset.starts[-1]),
+        "tokens_seen": checkpoint["step"] * recipe["tokens"],
+        "steps": checkpoint["step"],
+        "context": model.config.context,
+        "wall_minutes": round(checkpoint["spent_s"] / 60, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4)
+        if len(held)
+        else None,
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def release(
+    checkpoint: Path,
+    dataset: Dataset,
+    out: Path,
+    data_note: str = "",
+    attribution: str = "",
+    evaluation: Mapping[str, Any] | None = None,
+    *,
+    float32: bool = False,
+) -> Bundle:
+    """Exports a checkpoint to ``out`` after graph and model were found to agree.
+
+    Args:
+        data_note: for the model card: which pieces, from where, with which rights.
+        attribution: text of ATTRIBUTION.md, for pieces whose licences ask for it.
+        evaluation: what `evaluate.py --json` printed of this model, for the model card.
+
+    Raises:
+        SystemExit: graph and model disagree; ``out`` is as it was.
+    """
+    model, facts = load_checkpoint(checkpoint)
+    vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
+    windows = Windows(dataset, vocabulary, model.config.context)
+    training = training_facts(model, facts, windows)
+    held = np.flatnonzero(dataset.validation)
+    real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
+    longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
+    with tempfile.TemporaryDirectory() as scratch:
+        texts = {"MODEL_CARD.md": "to compare with the model"}
+        exact = export_bundle(model, Path(scratch) / "model", training, None, texts)
+        training["parity_float32"] = compare(model, exact, windows, longest, PARITY_POSITIONS)
+        if not float32:
+            int8 = export_bundle(model, Path(scratch) / "int8", training, (windows, real), texts)
+            training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
+    refuse_if_apart(training)
+    texts = {"MODEL_CARD.md": model_card(training, data_note, evaluation)}
+    if attribution:
+        texts["ATTRIBUTION.md"] = attribution
+    return export_bundle(model, out, training, None if float32 else (windows, real), texts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Export a checkpoint as the bundle of the layer.")
     parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
@@ -246,49 +324,22 @@ def main() -> None:
         type=Path,
         help="text for the model card: which pieces, from where, with which rights",
     )
+    parser.add_argument("--attribution", type=Path, help="file to keep beside the model card")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        help="what evaluate.py --json printed of this model, for its card: export, evaluate, "
+        "export again",
+    )
     parser.add_argument("--float32", action="store_true", help="no quantisation at all")
     a = parser.parse_args()
-    model, facts = load_checkpoint(a.checkpoint)
+    note, attribution = (path.read_text() if path else "" for path in (a.data_note, a.attribution))
+    evaluation = json.loads(a.evaluation.read_text().splitlines()[-1]) if a.evaluation else None
     dataset = Dataset.load(a.dataset)
-    windows = Windows(
-        dataset, Vocabulary(vocabulary_entries(make_tokenizer())), model.config.context
-    )
-    held = np.flatnonzero(dataset.validation)
-    tokenizer = make_tokenizer()
-    training = {
-        "pieces": int((~dataset.validation).sum()),
-        "validation_pieces": len(held),
-        "styles": {
-            style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
-        },
-        "dataset_tokens": int(dataset.starts[-1]),
-        "tokens_seen": facts["step"] * facts["recipe"]["batch"] * model.config.context,
-        "steps": facts["step"],
-        "context": model.config.context,
-        "wall_minutes": round(facts["spent_s"] / 60, 1),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4)
-        if len(held)
-        else None,
-        "commit": _commit(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-    real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
-    longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
-    with tempfile.TemporaryDirectory() as scratch:
-        exact = export_bundle(model, Path(scratch) / "model", training, None, "float32 check")
-        training["parity_float32"] = compare(model, exact, windows, longest, PARITY_POSITIONS)
-        if not a.float32:
-            int8 = export_bundle(
-                model, Path(scratch) / "int8", training, (windows, real), "int8 check"
-            )
-            training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
-    refuse_if_apart(training)
-    card = model_card(training, a.data_note.read_text() if a.data_note else "")
-    bundle = export_bundle(model, a.out, training, None if a.float32 else (windows, real), card)
-    size = (a.out / "model.onnx").stat().st_size
+    bundle = release(a.checkpoint, dataset, a.out, note, attribution, evaluation, float32=a.float32)
+    size = bundle.model_path.stat().st_size
     print(f"{a.out}: model {bundle.model_id[:12]}, model.onnx {size / 1e6:.2f} MB")
-    print(json.dumps(training))
+    print(json.dumps(bundle.training))
     print("next: ./run.sh composes a piece with it; ./deploy.sh puts it into your account")
 
 

@@ -1,11 +1,12 @@
 """A small decoder-only transformer over music tokens, in one file.
 
 Beside the token it sees the musical state that the sampler tracks anyway: position in the bar,
-programme, and which pitches sound now. Half of each head's rotary pairs turn with the token's
-index, half with musical time, so that "a bar ago" is a direction attention can look in. Other
-choices: RMSNorm before each block, queries, keys and values normalised per head (bounded, so the
-int8 cache needs no outliers), SwiGLU, tied head, token embeddings that share rows by meaning
-(pitch class, octave, duration, beat). Shapes: B batch, T tokens, C channels, H heads, D head size.
+programme, which pitches sound now, and how far the piece's beginning and end are. Half of each
+head's rotary pairs turn with the token's index, half with musical time, so that "a bar ago" is a
+direction attention can look in. Other choices: RMSNorm before each block, queries, keys and values
+normalised per head (bounded, so the int8 cache needs no outliers), SwiGLU, tied head, token
+embeddings that share rows by meaning (pitch class, octave, duration, beat). Shapes: B batch, T
+tokens, C channels, H heads, D head size.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from generate_tokens.state import MAX_POSITIONS
+from generate_tokens.state import BAR_CLASSES, FORMS, MAX_POSITIONS
 
 EPSILON = 1e-6
 
@@ -35,12 +36,12 @@ class ModelConfig:
     pitches: int
     programs: int
     positions: int = MAX_POSITIONS
-    channels: int = 128
+    channels: int = 192
     layers: int = 4
-    heads: int = 4
-    kv_heads: int = 4
-    hidden: int = 384
-    context: int = 256
+    heads: int = 6
+    kv_heads: int = 6
+    hidden: int = 512
+    context: int = 1024
 
     @property
     def head_size(self) -> int:
@@ -154,12 +155,14 @@ class MusicModel(nn.Module):
         self.position = nn.Embedding(config.positions, c)
         self.program = nn.Embedding(config.programs + 1, c)
         self.sounding = nn.Parameter(torch.randn(config.pitches, c) * 0.02)
+        self.begun = nn.Embedding(BAR_CLASSES, c)
+        self.left = nn.Embedding(BAR_CLASSES, c)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.Parameter(torch.ones(c))
         by_index, by_tick = rotary_frequencies(config.head_size)
         self.register_buffer("by_index", torch.tensor(by_index), persistent=False)
         self.register_buffer("by_tick", torch.tensor(by_tick), persistent=False)
-        for embedding in (self.token, self.position, self.program):
+        for embedding in (self.token, self.position, self.program, self.begun, self.left):
             nn.init.normal_(embedding.weight, std=0.02)
         for name, parameter in self.blocks.named_parameters():
             if parameter.ndim == 2:
@@ -172,6 +175,12 @@ class MusicModel(nn.Module):
         """[vocabulary, C], also the output head."""
         return self.token.weight + self.meanings @ self.meaning
 
+    def forms(self) -> Tensor:
+        """[FORMS, C], a row for each of `form_of`'s numbers."""
+        form = torch.arange(FORMS, device=self.norm.device)
+        rows: Tensor = self.begun(form // BAR_CLASSES) + self.left(form % BAR_CLASSES)
+        return rows
+
     def angles(self, tick: Tensor) -> Tensor:
         """tick [B, T], relative to the window's first -> [B, T, 1, D/2] radians."""
         index = torch.arange(tick.shape[1], device=tick.device, dtype=torch.float32)
@@ -179,18 +188,38 @@ class MusicModel(nn.Module):
         return torch.cat((by_index, tick[..., None] * self.by_tick), -1)[:, :, None]
 
     def forward(
-        self, ids: Tensor, position: Tensor, program: Tensor, tick: Tensor, sounding: Tensor
+        self,
+        ids: Tensor,
+        position: Tensor,
+        program: Tensor,
+        tick: Tensor,
+        sounding: Tensor,
+        form: Tensor,
     ) -> Tensor:
         """Logits [B, T, vocabulary].
 
-        ids, position, program: int64 [B, T]; tick: float32 [B, T] relative to the window's first;
-        sounding: float32 [B, T, pitches].
+        ids, position, program, form: int64 [B, T]; tick: float32 [B, T] relative to the window's
+        first; sounding: float32 [B, T, pitches].
         """
         angles = self.angles(tick)
         cos, sin = angles.cos(), angles.sin()
         table = self.embedding()
-        x = functional.embedding(ids, table) + self.position(position) + self.program(program)
-        x = x + sounding @ self.sounding  # [B, T, C]
+        x = self.inputs(table, ids, position, program, sounding, form)
         for block in self.blocks:
             x = block(x, cos, sin)
-        return rms_norm(x, self.norm) @ table.T
+        logits: Tensor = rms_norm(x, self.norm) @ table.T
+        return logits
+
+    def inputs(
+        self,
+        table: Tensor,
+        ids: Tensor,
+        position: Tensor,
+        program: Tensor,
+        sounding: Tensor,
+        form: Tensor,
+    ) -> Tensor:
+        """What enters the first block, [B, T, C]: the token and the state, added up."""
+        x: Tensor = functional.embedding(ids, table) + self.position(position)
+        x = x + self.program(program) + functional.embedding(form, self.forms())
+        return x + sounding @ self.sounding

@@ -1,4 +1,4 @@
-"""Writes the model card from the facts of the training run."""
+"""Writes the model card from the facts of the training run and of its evaluation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,28 @@ NO_NOTE = (
     "Not stated: name the pieces, where they come from and their rights, and export again with\n"
     "`--data-note FILE`.\n"
 )
+COMPARED = {
+    "oa": "overlapped area of 30 musical features (OA)",
+    "duplicates": "duplicate notes",
+    "consonance": "consonance",
+    "scale_consistency": "scale consistency",
+    "groove": "groove consistency",
+    "bar_repetition": "repeated bars",
+    "longest_shared_run": "longest run of notes shared with the training set",
+}
 
 
-def model_card(training: Mapping[str, Any], data_note: str = "") -> str:
-    """The text of MODEL_CARD.md. ``data_note``: which pieces, from where, with which rights."""
+def model_card(
+    training: Mapping[str, Any],
+    data_note: str = "",
+    evaluation: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of MODEL_CARD.md.
+
+    Args:
+        data_note: which pieces, from where, with which rights.
+        evaluation: what `evaluate.py --json` printed of this model.
+    """
     parity = training.get("parity_int8") or training["parity_float32"]
     nats = training["validation_nats_per_note"]
     return f"""# Model card
@@ -34,7 +52,7 @@ Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["s
 ## Figures
 | what | value |
 |---|---|
-| nats per note, first minute of each held-out piece | {"none held out" if nats is None else nats} |
+| nats per note, first minute of each held-out piece (PyTorch, float32) | {"none held out" if nats is None else nats} |
 | tokens seen in training | {training["tokens_seen"]:,} |
 | training time, wall | {training["wall_minutes"]} min |
 | released graph against PyTorch, the opening of the longest held-out piece: mean KL, nats | {parity["kl"]:.1e} |
@@ -42,13 +60,34 @@ Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["s
 
 Printed by `python training-notebook/export.py`. Held-out pieces share no near-duplicate with the
 training pieces.
-
+{_compared(evaluation) if evaluation else ""}
 ## Limits
-Its window is {training["context"]} tokens, some seconds of music: it keeps metre, key and texture for
-a few bars and rarely comes back to an idea. No dynamics of its own: `midi_save` adds metrical
-accents. Western notated music only, pitches 24 to 103, twelve instrument families.
+Its window is {training["context"]} tokens: it cannot come back to what is further away. No dynamics of its
+own: `midi_save` adds metrical accents. Western notated music only, pitches 24 to 103, twelve
+instrument families.
 
 ## Reproduce
-`dataset.py --data FOLDER`, `trainer.py`, `export.py` in `training-notebook/`
+`dataset.py --data FOLDER`, `trainer.py`, `export.py`, `evaluate.py` in `training-notebook/`
 (commit {training["commit"]}, {training["date"]}).
 """
+
+
+def _compared(evaluation: Mapping[str, Any]) -> str:
+    pieces = evaluation["pieces"]
+    rows = "\n".join(
+        f"| {label} | {_shown(evaluation[key])} | {_shown(evaluation['real'][key])} |"
+        for key, label in COMPARED.items()
+    )
+    return f"""
+{pieces["generated"]} samples of {evaluation["seconds"]:g} s against {pieces["real"]} held-out pieces (for these, OA is that of one half
+against the other), by `evaluate.py`, which also gives {_shown(evaluation["nats_per_note"])} nats per note through the
+released graph:
+
+| mean over the pieces | model | real |
+|---|---|---|
+{rows}
+"""
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"

@@ -53,15 +53,16 @@ def build_graph(
     Args:
         config: vocabulary, pitches, channels, layers, heads, kv_heads, hidden, context.
         weights: ``token [V, C]``, ``position [positions, C]``, ``program [programs + 1, C]``,
-            ``sounding [pitches, C]``, ``norm [C]`` and, per layer i, ``i.qkv [C, (H + 2 KV) D]``,
-            ``i.out [C, C]``, ``i.gate_up [C, 2 hidden]``, ``i.down [hidden, C]``,
-            ``i.norm_1 [C]``, ``i.norm_2 [C]``.
+            ``sounding [pitches, C]``, ``form [forms, C]``, ``norm [C]`` and, per layer i,
+            ``i.qkv [C, (H + 2 KV) D]``, ``i.out [C, C]``, ``i.gate_up [C, 2 hidden]``,
+            ``i.down [hidden, C]``, ``i.norm_1 [C]``, ``i.norm_2 [C]``.
         cache_scales: [layers, 2], the value of one int8 step in each key and value cache;
             None for a float32 cache.
 
-    Inputs (B batch, S new tokens, K cache rows): ids, position, program int64 [B, S]; sounding
-    float32 [B, S, pitches]; cos, sin float32 [K, D/2]; last_row int32 [B], the row of the last
-    new token; rows int32 scalar, last_row + 1; past_key_i, past_value_i [B, kv_heads, K, D].
+    Inputs (B batch, S new tokens, K cache rows): ids, position_in_bar, current_program,
+    place_in_form int64 [B, S]; sounding_now float32 [B, S, pitches]; cos, sin float32 [K, D/2];
+    last_row int32 [B], the row of the last new token; rows int32 scalar, last_row + 1;
+    past_key_i, past_value_i [B, kv_heads, K, D].
     Outputs: logits float32 [B, vocabulary] of the last token; present_key_i, present_value_i.
     """
     layers, heads, kv_heads = config["layers"], config["heads"], config["kv_heads"]
@@ -84,8 +85,9 @@ def build_graph(
     graph.op("Gather", ["token", "ids"], ["x.token"])
     graph.op("Gather", ["position", "position_in_bar"], ["x.position"])
     graph.op("Gather", ["program", "current_program"], ["x.program"])
+    graph.op("Gather", ["form", "place_in_form"], ["x.form"])
     graph.op("MatMul", ["sounding_now", "sounding"], ["x.sounding"])
-    graph.op("Sum", ["x.token", "x.position", "x.program", "x.sounding"], ["x.0"])
+    graph.op("Sum", ["x.token", "x.position", "x.program", "x.form", "x.sounding"], ["x.0"])
     normed = graph.op(
         "SimplifiedLayerNormalization",
         ["x.0", "0.norm_1"],
@@ -150,6 +152,7 @@ def build_graph(
             info("ids", TensorProto.INT64, ["B", "S"]),
             info("position_in_bar", TensorProto.INT64, ["B", "S"]),
             info("current_program", TensorProto.INT64, ["B", "S"]),
+            info("place_in_form", TensorProto.INT64, ["B", "S"]),
             info("sounding_now", TensorProto.FLOAT, ["B", "S", config["pitches"]]),
             info("cos", TensorProto.FLOAT, ["R", head_size // 2]),
             info("sin", TensorProto.FLOAT, ["R", head_size // 2]),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import torch
 from model import MusicModel
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic's coefficients, from Muon's author
 
@@ -31,6 +31,8 @@ def orthogonalise(stack: Tensor, steps: int = 5) -> Tensor:
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; all parts of one shape in one batched product.
+
+    Of several processes, each orthogonalises its share and all add up what they have.
 
     Args:
         parts: per matrix, the row counts of the maps that it holds.
@@ -66,10 +68,21 @@ class Muon(torch.optim.Optimizer):
             for part, weight in zip(update.split(rows), parameter.split(rows), strict=True):
                 by_shape[part.shape].append((part, weight))
         for shape, members in by_shape.items():
-            directions = orthogonalise(torch.stack([part for part, _ in members]))
+            directions = _orthogonalise_together(torch.stack([part for part, _ in members]))
             scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
             for (_, weight), direction in zip(members, directions, strict=True):
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=scale)
+
+
+def _orthogonalise_together(stack: Tensor) -> Tensor:
+    if not distributed.is_initialized():
+        return orthogonalise(stack)
+    mine = slice(distributed.get_rank(), None, distributed.get_world_size())
+    directions = torch.zeros_like(stack)
+    if len(stack[mine]):
+        directions[mine] = orthogonalise(stack[mine])
+    distributed.all_reduce(directions)
+    return directions
 
 
 def make_optimizers(model: MusicModel) -> list[torch.optim.Optimizer]:

@@ -1,9 +1,13 @@
-"""Trains `MusicModel` on a prepared dataset: windows, schedule, checkpoints, validation.
+"""Trains `MusicModel` on a prepared dataset: schedule, checkpoints, validation.
 
 Every random draw comes from one seed and the step number, so a run that was killed and resumed
-sees the same windows. Knows nothing of MIDI or ONNX.
+sees the same windows, and so do several processes that share the batch. The first part of a run
+has short windows, which are cheaper; the rest has the model's whole context. Knows nothing of MIDI
+or ONNX.
 
     python training-notebook/trainer.py --dataset build/dataset.npz --checkpoint build/model.pt
+    torchrun --nproc-per-node 2 training-notebook/trainer.py ...    # several cores or GPUs
+    python training-notebook/trainer.py --from-bundle layers/model --minutes 5 ...    # fine-tuning
 """
 
 from __future__ import annotations
@@ -14,46 +18,53 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, distributed
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataset import Dataset, make_tokenizer, vocabulary_entries
+from loss import PAD_ID, nats_per_note, summed_loss
 from model import ModelConfig, MusicModel
 from optimizer import make_optimizers
+from weights import load_weights
+from windows import Batch, Windows
 
-from generate_tokens.state import PITCH, Vocabulary, unpack_sounding
+from generate_tokens.state import Vocabulary
 
-PAD_ID = 0
-PREFIX = 2  # BOS and the style open every window, as they do when the decoder's window slides
-EVALUATED_SECONDS = 60.0
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+FINE_TUNING_PEAK = 0.2  # of the learning rates: the weights are good already
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. ``transpose``: semitones down and up, off for the last part of the run."""
+    """How to train.
 
-    steps: int = 5500
-    batch: int = 16
+    Attributes:
+        tokens: of one step, over all processes.
+        peak: of the learning rates; 1 is for a model that begins from nothing.
+        short_context: length of the windows in the first ``short_share`` of the steps.
+        transpose_until: share of the steps after which every piece keeps its key.
+    """
+
+    steps: int = 4600
+    tokens: int = 8192
     seed: int = 0
+    peak: float = 1.0
+    short_context: int = 256
+    short_share: float = 0.5
     warmup_steps: int = 50
     constant_share: float = 0.3
     final_rate: float = 0.01
     clip: float = 1.0
-    starts_share: float = 0.15  # of windows that begin with the piece
-    ends_share: float = 0.08  # that end with it: EOS would else never be a target
-    transpose: tuple[int, int] = (-5, 6)
     transpose_until: float = 0.85
     checkpoint_seconds: float = 120.0
 
@@ -61,135 +72,131 @@ class TrainConfig:
         """Share of the learning rates at ``step``: warm-up, constant, then linear to the end."""
         done = step / self.steps
         decayed = min(1.0, (1 - done) / (1 - self.constant_share))
-        return min(1.0, (step + 1) / self.warmup_steps) * max(self.final_rate, decayed)
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return self.peak * warm * max(self.final_rate, decayed)
 
 
-class Windows:
-    """Draws training windows, and cuts validation pieces into overlapping ones."""
+def _my_part(batch: Batch) -> tuple[Batch, int]:
+    """The rows of the batch that are this process's, and how many targets all rows have."""
+    targets = int((batch[1] != PAD_ID).sum())
+    if not distributed.is_initialized():
+        return batch, targets
+    mine = slice(distributed.get_rank(), None, distributed.get_world_size())
+    return tuple(tensor[mine] for tensor in batch), targets  # type: ignore[return-value]  # as long as before
 
-    def __init__(self, dataset: Dataset, vocabulary: Vocabulary, context: int) -> None:
-        self.dataset, self.vocabulary, self.context = dataset, vocabulary, context
-        self.body = context - PREFIX  # tokens of the piece itself in one window
-        lengths = np.diff(dataset.starts) - PREFIX
-        self.train = np.flatnonzero(~dataset.validation)
-        if not len(self.train):
-            raise ValueError("the dataset has no training piece: give more MIDI files")
-        self.weights = lengths[self.train] / lengths[self.train].sum()
-        first, last = vocabulary.ranges[PITCH]
-        self._pitches = (first, last)
 
-    def draw(self, rng: np.random.Generator, config: TrainConfig, transpose: bool) -> Batch:
-        """A batch of windows ``[BOS, style, body...]`` of ``context`` inputs, and their targets."""
-        pieces = rng.choice(self.train, size=config.batch, p=self.weights)
-        places = rng.random(config.batch)
-        starts, ends = config.starts_share, config.ends_share
-        offsets = rng.random(config.batch)
-        shifts = rng.integers(config.transpose[0], config.transpose[1] + 1, config.batch)
-        rows = []
-        for piece, where, offset, shift in zip(pieces, places, offsets, shifts, strict=True):
-            first = self.dataset.starts[piece] + PREFIX
-            last = self.dataset.starts[piece + 1] - 1  # EOS: a target, never an input
-            room = max(0, last - first - self.body)
-            begin = first + (
-                0 if where < starts else room if where > 1 - ends else int(offset * room)
+def _add_up(parameters: Sequence[Tensor], loss: Tensor) -> float:
+    """Adds up gradients and loss over all processes, in one message; the loss."""
+    if not distributed.is_initialized():
+        return float(loss)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([*(g.flatten() for g in gradients), loss.view(1)])
+    distributed.all_reduce(flat)
+    *parts, total = flat.split([*(g.numel() for g in gradients), 1])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+    return float(total)
+
+
+class Run:
+    """A training run that can be saved and gone on with.
+
+    Raises:
+        ValueError: the checkpoint was begun with another model, recipe or dataset.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        checkpoint: Path,
+        start_from: MusicModel | None = None,
+    ) -> None:
+        self.config, self.checkpoint = config, checkpoint
+        entries = vocabulary_entries(make_tokenizer())
+        vocabulary = Vocabulary(entries)
+        short = min(config.short_context, model_config.context)
+        self._windows = [Windows(dataset, vocabulary, c) for c in (short, model_config.context)]
+        torch.manual_seed(config.seed)
+        torch.set_flush_denormal(True)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = MusicModel(model_config, entries)
+        if start_from is not None:
+            self.model.load_state_dict(start_from.state_dict())
+        self.model.to(device)
+        self.optimizers = make_optimizers(self.model)
+        self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
+        self.step, self.spent_s = 0, 0.0
+        # What a resumed run must share with its beginning; it may be longer and save more often.
+        recipe = {
+            k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoint_seconds")
+        }
+        self._facts = {
+            "model_config": model_config.to_json(),
+            "recipe": recipe,
+            "dataset_sha256": hashlib.sha256(dataset.ids.tobytes()).hexdigest(),
+        }
+        if checkpoint.exists():
+            self._resume(torch.load(checkpoint, weights_only=True, map_location=device))
+
+    def _resume(self, saved: dict[str, Any]) -> None:
+        for name, value in self._facts.items():
+            if saved[name] != value:
+                raise ValueError(
+                    f"{self.checkpoint} was begun with another {name.replace('_', ' ')}: delete "
+                    "it, or name another file"
+                )
+        self.model.load_state_dict(saved["model"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.step, self.spent_s = saved["step"], saved["spent_s"]
+
+    def save(self) -> None:
+        """Writes the checkpoint; a kill while it is written leaves the one before."""
+        if distributed.is_initialized() and distributed.get_rank():
+            return
+        partial = self.checkpoint.with_suffix(".partial")
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "step": self.step,
+            "steps": self.config.steps,
+            "spent_s": self.spent_s,
+            **self._facts,
+        }
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def one_step(self, step_loss: Callable[[MusicModel, Batch], Tensor]) -> float:
+        """One update of the weights; nats per token of its batch."""
+        config, step, model = self.config, self.step, self.model
+        rate = config.rate(step)
+        for optimizer, base in zip(self.optimizers, self._rates, strict=True):
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr * rate
+        windows = self._windows[step >= config.short_share * config.steps]
+        batch, targets = _my_part(
+            windows.draw(
+                np.random.default_rng([config.seed, step]),
+                max(1, config.tokens // windows.context),
+                transpose=step < config.transpose_until * config.steps,
             )
-            end = min(begin + self.body, last)
-            rows.append(self.window(piece, begin, end, int(shift) * transpose))
-        return _stack([self._padded(row) for row in rows])
-
-    def _padded(self, row: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The row of a short piece, filled up to the context; PAD is never a target."""
-        missing = self.context + 1 - len(row[0])
-        if not missing:
-            return row
-        return [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in row]
-
-    def window(self, piece: int, begin: int, end: int, shift: int = 0) -> list[NDArray[Any]]:
-        """Arrays of one window: ids [1 + inputs], position, program, tick, sounding [inputs, ...].
-
-        ``begin`` and ``end`` bound the inputs' body; the target of the last input is at ``end``.
-        """
-        data = self.dataset
-        prefix = data.starts[piece]
-        body = data.ids[begin : end + 1]
-        ids = np.concatenate((data.ids[prefix : prefix + PREFIX], body), dtype=np.int64)
-        features = data.features
-        rows = np.concatenate((np.arange(prefix, prefix + PREFIX), np.arange(begin, end)))
-        tick = features.tick[rows] - features.tick[begin]
-        tick[:PREFIX] = 0
-        sounding = unpack_sounding(features.sounding[rows], self.vocabulary.pitches)
-        if shift:
-            ids, sounding = self._transposed(ids, sounding, shift)
-        return [
-            ids,
-            features.position[rows],
-            features.program[rows],
-            tick.astype(np.float32),
-            sounding,
-        ]
-
-    def _transposed(
-        self, ids: NDArray[np.int64], sounding: NDArray[np.float32], shift: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        first, last = self._pitches
-        is_pitch = (ids >= first) & (ids < last)
-        moved = ids + shift * is_pitch
-        if (moved[is_pitch] < first).any() or (moved[is_pitch] >= last).any():
-            return ids, sounding  # the window does not fit in that key
-        shifted = np.zeros_like(sounding)
-        if shift > 0:
-            shifted[:, shift:] = sounding[:, :-shift]
-        else:
-            shifted[:, :shift] = sounding[:, -shift:]
-        return moved, shifted
-
-    def validation(self, pieces: NDArray[np.int64]) -> list[tuple[list[NDArray[Any]], int, int]]:
-        """(window, first target that counts, piece) covering the first minute of each piece."""
-        windows = []
-        for piece in pieces:
-            first, last = self.dataset.starts[piece] + PREFIX, self.dataset.starts[piece + 1] - 1
-            share = min(1.0, EVALUATED_SECONDS / float(self.dataset.seconds[piece]))
-            ticks = self.dataset.features.tick[first:last]  # ascending, and there is one tempo
-            stop = first + int(np.searchsorted(ticks, share * ticks[-1], side="right"))
-            begin, counted = first, PREFIX - 1  # the style is given, the first Bar is not
-            while begin < stop:
-                end = min(begin + self.body, stop)
-                windows.append((self.window(piece, begin, end), counted, int(piece)))
-                if end == stop:
-                    break
-                begin, counted = begin + self.body // 2, PREFIX + self.body - self.body // 2
-        return windows
-
-
-def _stack(rows: list[list[NDArray[Any]]]) -> Batch:
-    ids = torch.from_numpy(np.stack([row[0] for row in rows]))
-    rest = (torch.from_numpy(np.stack([row[k] for row in rows])) for k in range(1, 5))
-    return (ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), *rest)  # type: ignore[return-value]  # a generator hides the length
-
-
-def loss_of(model: MusicModel, batch: Batch) -> Tensor:
-    """Mean nats per token."""
-    ids, targets, *features = batch
-    logits = model(ids, *features)
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD_ID)
-
-
-@torch.no_grad()
-def nats_per_note(model: MusicModel, windows: Windows, pieces: NDArray[np.int64]) -> float:
-    """Summed negative log-likelihood over the first minute of each piece, per note in it."""
-    model.eval()
-    total, notes = 0.0, 0
-    first, last = windows.vocabulary.ranges[PITCH]
-    for arrays, counted, _ in windows.validation(pieces):
-        ids, targets, *features = _stack([arrays])
-        losses = functional.cross_entropy(model(ids, *features)[0], targets[0], reduction="none")[
-            counted:
-        ]
-        total += float(losses.sum())
-        kept = targets[0, counted:]
-        notes += int(((kept >= first) & (kept < last)).sum())
-    model.train()
-    return total / max(notes, 1)
+        )
+        device = model.norm.device
+        on_device: Batch = tuple(tensor.to(device) for tensor in batch)  # type: ignore[assignment]  # as long as before
+        # bfloat16 halves the time on a GPU; on a CPU it doubles it
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+            loss = step_loss(model, on_device) / targets
+        loss.backward()
+        parameters = [p for p in model.parameters() if p.grad is not None]
+        total = _add_up(parameters, loss.detach())
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return total
 
 
 def train(
@@ -197,92 +204,81 @@ def train(
     model_config: ModelConfig,
     config: TrainConfig,
     checkpoint: Path,
+    *,
     compile_model: bool = True,
+    start_from: MusicModel | None = None,
+    on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> MusicModel:
     """Trains until ``config.steps``; goes on from ``checkpoint`` when it is there.
 
+    Args:
+        start_from: a model of the same sizes whose weights a new run begins with.
+        on_log: called every 50 steps with ``step``, ``loss`` (smoothed, nats per token) and
+            ``seconds``; the same rows go to the checkpoint's ``.jsonl``.
+
     Raises:
-        ValueError: the checkpoint was made with another configuration.
+        ValueError: the checkpoint was begun with another model, recipe or dataset.
     """
-    entries = vocabulary_entries(make_tokenizer())
-    windows = Windows(dataset, Vocabulary(entries), model_config.context)
-    torch.manual_seed(config.seed)
-    torch.set_flush_denormal(True)
-    model = MusicModel(model_config, entries)
-    optimizers = make_optimizers(model)
-    rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
-    step, spent_s = 0, 0.0
-    # What a resumed run must share with its beginning; it may be longer and save more often.
-    recipe = {k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoint_seconds")}
-    run = {
-        "model_config": model_config.to_json(),
-        "recipe": {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.items()},
-        "dataset_sha256": hashlib.sha256(dataset.ids.tobytes()).hexdigest(),
-    }
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for name, value in run.items():
-            if saved[name] != value:
-                raise ValueError(
-                    f"{checkpoint} was begun with another {name.replace('_', ' ')}: delete it, "
-                    "or name another file"
-                )
-        model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        step, spent_s = saved["step"], saved["spent_s"]
-    step_loss = torch.compile(loss_of) if compile_model else loss_of
-    began = saved_at = time.monotonic()
+    run = Run(dataset, model_config, config, checkpoint, start_from)
+    step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
     smoothed = math.nan
-    log = checkpoint.with_suffix(".jsonl")
-
-    def save() -> None:
-        partial = checkpoint.with_suffix(".partial")
-        state = {
-            "model": model.state_dict(),
-            "optimizers": [o.state_dict() for o in optimizers],
-            "step": step,
-            "spent_s": spent_s + time.monotonic() - began,
-            **run,
-        }
-        torch.save(state, partial)
-        partial.replace(checkpoint)
-
-    with tqdm(total=config.steps, initial=step, unit="step", disable=None) as progress:
-        while step < config.steps:
-            rate = config.rate(step)
-            for optimizer, base in zip(optimizers, rates, strict=True):
-                for group, lr in zip(optimizer.param_groups, base, strict=True):
-                    group["lr"] = lr * rate
-            rng = np.random.default_rng([config.seed, step])
-            loss = step_loss(
-                model, windows.draw(rng, config, step < config.transpose_until * config.steps)
-            )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            step += 1
-            value = float(loss.detach())
-            smoothed = value if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * value
+    first = not distributed.is_initialized() or not distributed.get_rank()
+    saved_at = marked = time.monotonic()
+    with tqdm(
+        total=config.steps, initial=run.step, unit="step", disable=None if first else True
+    ) as progress:
+        while run.step < config.steps:
+            loss = run.one_step(step_loss)
+            smoothed = loss if math.isnan(smoothed) else 0.98 * smoothed + 0.02 * loss
+            now = time.monotonic()
+            run.spent_s += now - marked
+            marked = now
             progress.update()
-            if step % 50 == 0 or step == config.steps:
-                elapsed = time.monotonic() - began
+            if first and (run.step % 50 == 0 or run.step == config.steps):
                 progress.set_postfix(loss=f"{smoothed:.3f}")
-                with log.open("a") as lines:
-                    row = {"step": step, "loss": round(smoothed, 4), "seconds": round(elapsed, 1)}
+                row = {
+                    "step": run.step,
+                    "loss": round(smoothed, 4),
+                    "seconds": round(run.spent_s, 1),
+                }
+                with checkpoint.with_suffix(".jsonl").open("a") as lines:
                     lines.write(json.dumps(row) + "\n")
-            if time.monotonic() - saved_at > config.checkpoint_seconds:
-                save()
-                saved_at = time.monotonic()
-    save()
-    return model
+                if on_log:
+                    on_log(row)
+            if now - saved_at > config.checkpoint_seconds:
+                run.save()
+                saved_at = now
+    run.save()
+    return run.model
+
+
+def steps_within(
+    minutes: float,
+    dataset: Dataset,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    *,
+    compile_model: bool = True,
+) -> int:
+    """How many steps take about so long on this machine, measured on a few of each length."""
+    step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(dataset, model_config, config, Path(scratch) / "model.pt")
+        took = []
+        for first in (0, config.steps - 4):
+            run.step = first
+            run.one_step(step_loss)  # compiles
+            began = time.monotonic()
+            for _ in range(3):
+                run.one_step(step_loss)
+            took.append((time.monotonic() - began) / 3)
+    short, whole = took
+    return max(1, int(60 * minutes / (config.short_share * (short - whole) + whole)))
 
 
 def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:
     """The model in a checkpoint, ready to evaluate, and the checkpoint's other facts."""
-    saved = torch.load(path, weights_only=True)
+    saved = torch.load(path, weights_only=True, map_location="cpu")
     model = MusicModel(ModelConfig(**saved["model_config"]), vocabulary_entries(make_tokenizer()))
     model.load_state_dict(saved["model"])
     model.eval()
@@ -293,20 +289,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the model; resumes from its checkpoint.")
     parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
     parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
-    parser.add_argument("--steps", type=int, default=TrainConfig.steps)
-    parser.add_argument("--batch", type=int, default=TrainConfig.batch)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, default=TrainConfig.steps)
+    length.add_argument("--minutes", type=float, help="as many steps as take so long")
+    parser.add_argument("--from-bundle", type=Path, help="go on from this bundle's weights")
+    parser.add_argument("--peak", type=float, help="of the learning rates; 1, or with a bundle 0.2")
+    parser.add_argument("--tokens", type=int, default=TrainConfig.tokens, help="of one step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--context", type=int, default=ModelConfig.context)
-    parser.add_argument("--channels", type=int, default=ModelConfig.channels)
-    parser.add_argument("--layers", type=int, default=ModelConfig.layers)
-    parser.add_argument("--heads", type=int, default=ModelConfig.heads)
-    parser.add_argument("--kv-heads", type=int, default=ModelConfig.kv_heads)
-    parser.add_argument("--hidden", type=int, default=ModelConfig.hidden)
-    parser.add_argument("--no-transpose", action="store_true")
+    for name in ("context", "channels", "layers", "heads", "kv-heads", "hidden"):
+        default = getattr(ModelConfig, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, help="of each process; default: all cores' share")
     a = parser.parse_args()
-    torch.set_num_threads(a.threads)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's
+    torch.set_num_threads(a.threads or max(1, (os.cpu_count() or 1) // processes))
+    if processes > 1:
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     dataset = Dataset.load(a.dataset)
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     model_config = ModelConfig(
@@ -320,20 +319,34 @@ def main() -> None:
         hidden=a.hidden,
         context=a.context,
     )
-    config = TrainConfig(
-        steps=a.steps,
-        batch=a.batch,
-        seed=a.seed,
-        transpose_until=0.0 if a.no_transpose else TrainConfig.transpose_until,
-    )
+    start_from = load_weights(a.from_bundle) if a.from_bundle else None
+    if start_from:
+        model_config = start_from.config
+    peak = a.peak or (FINE_TUNING_PEAK if start_from else 1.0)
+    config = TrainConfig(steps=a.steps, tokens=a.tokens, seed=a.seed, peak=peak)
+    compiled = not a.no_compile
+    if a.minutes and a.checkpoint.exists():
+        config = replace(config, steps=load_checkpoint(a.checkpoint)[1]["steps"])
+    elif a.minutes:
+        steps = steps_within(a.minutes, dataset, model_config, config, compile_model=compiled)
+        config = replace(config, steps=steps)
     started, cpu = time.monotonic(), time.process_time()
-    model = train(dataset, model_config, config, a.checkpoint, not a.no_compile)
+    model = train(
+        dataset,
+        model_config,
+        config,
+        a.checkpoint,
+        compile_model=compiled,
+        start_from=start_from,
+    )
+    if processes > 1 and distributed.get_rank():
+        return
     windows = Windows(dataset, vocabulary, model_config.context)
     held = np.flatnonzero(dataset.validation)
     nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": config.steps * config.batch * model_config.context,
+        "tokens": config.steps * config.tokens,
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
         "validation_nats_per_note": nats,

@@ -67,7 +67,7 @@ def test_a_manifest_that_is_no_json_object_is_named(content: bytes, copy: Path) 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("format", 2),
+        ("format", 1),
         ("format", True),
         ("model_id", None),
         ("model", {"context": "512"}),

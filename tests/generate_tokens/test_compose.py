@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import Composer, _Sequence
+from generate_tokens.compose import LATEST_END_BARS, Composer, _Sequence
 from generate_tokens.errors import BudgetError, BundleError, TokensError
+from generate_tokens.grammar import Grammar
 from generate_tokens.request import Request, parse_request
-from generate_tokens.sampling import Uniforms
-from generate_tokens.state import BAR, DURATION, EOS, PITCH
+from generate_tokens.state import BAR, DURATION, EOS, PITCH, TIMESIG, MusicState
 from tests.generate_tokens.music import ids_of
 
 FOREVER_S = 1e9
@@ -67,25 +69,61 @@ def whole(composer: Composer) -> list[int]:
     return made.ids
 
 
-def test_a_piece_lasts_at_least_as_long_as_asked(composer: Composer) -> None:
-    made = composer.compose(request_for(composer, duration_s=33), [], [], FOREVER_S)
-    assert made.finished and made.music_s >= 33
-    assert made.ids[0] == composer.bundle.bos_id and made.ids[-1] == composer.bundle.eos_id
+def bars_left_at_the_end(composer: Composer, ids: list[int], duration_s: float) -> int:
+    """Of the piece's planned bars, how many were left in the bar of its last note: 1 is on time."""
+    state = MusicState(composer.vocabulary)
+    for token in ids[2:-1]:
+        state.step(token)
+    left = state.bars_left(duration_s)
+    assert left is not None
+    return left
+
+
+@pytest.fixture
+def in_four(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Keeps every piece in 4/4; called with True, ends it as soon as it may end."""
+    mask = Grammar.mask
+    bar, four = (
+        composer.bundle.vocabulary.index(token) for token in (("Bar", "None"), ("TimeSig", "4/4"))
+    )
+
+    def patch(ends: bool) -> None:
+        def masked(
+            self: Grammar, logits: Any, state: MusicState, *rest: Any, **options: Any
+        ) -> Any:
+            out = mask(self, logits, state, *rest, **options)
+            if state.kind == BAR:
+                out[:] = -np.inf
+                out[four] = 0
+            if state.kind == TIMESIG:
+                out[bar] = -np.inf  # no bar without a note
+            if ends and out[composer.bundle.eos_id] > -np.inf:
+                out[composer.bundle.eos_id] = 1e9
+            return out
+
+        monkeypatch.setattr(Grammar, "mask", masked)
+
+    return patch
 
 
 @pytest.mark.parametrize("duration_s", range(6, 26, 2))
-def test_a_piece_stops_only_where_a_bar_line_or_the_end_is_drawn(
-    composer: Composer, duration_s: int
+def test_a_piece_that_finds_no_end_is_cut_after_its_last_note(
+    composer: Composer, in_four: Callable[[bool], None], duration_s: int
 ) -> None:
-    request = request_for(composer, duration_s=duration_s)
-    ids = composer.compose(request, [], [], FOREVER_S).ids
-    style = composer.bundle.styles["folk"]
-    sequence = _Sequence(composer.bundle, composer.vocabulary, composer._decoder, style)
-    for token in ids[2:-1]:
-        sequence.append(token)
-    sequence.replay(0)
-    drawn = composer._sample(sequence, request, Uniforms(request.seed)[len(ids) - 3])
-    assert composer.vocabulary.kind[drawn] in (BAR, EOS)
+    in_four(False)  # an untrained model hardly ever draws EOS
+    made = composer.compose(request_for(composer, duration_s=duration_s), [], [], FOREVER_S)
+    kinds = [composer.vocabulary.kind[token] for token in made.ids[-2:]]
+    assert made.finished and kinds == [DURATION, EOS]
+    assert -LATEST_END_BARS <= bars_left_at_the_end(composer, made.ids, duration_s) <= 1
+
+
+@pytest.mark.parametrize("duration_s", [6, 17, 33, 60])
+def test_an_end_that_the_model_wants_comes_in_the_last_planned_bar(
+    composer: Composer, in_four: Callable[[bool], None], duration_s: int
+) -> None:
+    in_four(True)
+    made = composer.compose(request_for(composer, duration_s=duration_s), [], [], FOREVER_S)
+    assert made.finished and bars_left_at_the_end(composer, made.ids, duration_s) == 1
 
 
 def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from generate_tokens.bundle import Bundle, model_id_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.errors import BundleError
-from generate_tokens.state import Features
+from generate_tokens.state import FORMS, Features
 
 
 def features(decoder: Decoder, count: int) -> Features:
@@ -22,6 +22,7 @@ def features(decoder: Decoder, count: int) -> Features:
         program=rng.integers(0, 12, count),
         tick=np.sort(rng.integers(0, 200, count)),
         sounding=rng.integers(0, 256, (count, 10), dtype=np.uint8),
+        form=rng.integers(0, FORMS, count),
     )
 
 
@@ -39,6 +40,7 @@ def test_prefilling_and_stepping_give_the_same_logits(tiny_bundle: Path) -> None
             int(rows.program[i]),
             int(rows.tick[i]),
             int.from_bytes(rows.sounding[i].tobytes(), "little"),
+            int(rows.form[i]),
         )
     assert np.abs(stepped - whole).max() < 1e-4
     assert decoder.row == 20
@@ -48,7 +50,7 @@ def test_a_full_window_is_refused(tiny_bundle: Path) -> None:
     decoder = Decoder(Bundle.load(tiny_bundle))
     decoder.prefill(np.full(64, 20), features(decoder, 64))
     with pytest.raises(ValueError, match="full"):
-        decoder.step(20, 0, 0, 0, 0)
+        decoder.step(20, 0, 0, 0, 0, 0)
     with pytest.raises(ValueError, match="64"):
         decoder.prefill(np.full(65, 20), features(decoder, 65))
 

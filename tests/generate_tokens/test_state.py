@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from dataset import vocabulary_entries
 
-from generate_tokens.state import DURATION, Features, MusicState, Vocabulary, features_of
+from generate_tokens.state import (
+    BAR_CLASSES,
+    DURATION,
+    LONG_AGO_BARS,
+    Features,
+    MusicState,
+    Vocabulary,
+    bar_class,
+    features_of,
+    form_of,
+)
 from tests.generate_tokens.music import ids_of, state_after
 
 START = ("Bar_None", "TimeSig_3/4", "Position_0", "Tempo", "Program_0")
@@ -107,3 +117,44 @@ def test_onsets_ends_and_length_are_those_that_miditok_decodes(
     assert [start for start, _, _ in notes] == pytest.approx(sorted(onsets))
     assert state.end_s == pytest.approx(max(end for _, _, end in notes))
     assert state.notes == len(notes) == 5
+
+
+def test_a_note_held_into_another_beat_ends_when_miditok_ends_it(
+    tokenizer: Any, vocabulary: Vocabulary
+) -> None:
+    # two quarters held from the last quarter of a 3/4 bar: one of them is two eighths of the 6/8
+    held = ("Position_24", "Pitch_60", "Duration_2.0.12", "Bar_None", "TimeSig_6/8")
+    state = state_after(vocabulary, ids_of(tokenizer, *START, *held))
+    for position, sounds in ((0, True), (23, True), (24, False)):
+        state.step(ids_of(tokenizer, f"Position_{position}")[0])
+        assert bool(state.sounding) is sounds, position
+
+
+@pytest.mark.parametrize(
+    ("bars", "expected"), [(0, 0), (1, 1), (4, 4), (5, 5), (8, 5), (9, 6), (16, 6), (17, 7)]
+)
+def test_bars_are_told_apart_more_coarsely_the_more_they_are(bars: int, expected: int) -> None:
+    assert bar_class(bars) == expected
+    assert bar_class(bars + 1000) == 7 and bar_class(LONG_AGO_BARS) == 7
+    assert form_of(bars, 3) // BAR_CLASSES == expected and form_of(bars, 3) % BAR_CLASSES == 3
+
+
+def test_the_form_counts_bars_from_the_beginning(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    bar = ("Bar_None", "TimeSig_4/4", "Position_0", "Pitch_60", "Duration_1.0.12")
+    ids = ids_of(tokenizer, "BOS_None", *START, "Pitch_60", "Duration_1.0.12", *bar, *bar)
+    bars = features_of(ids, vocabulary).form // BAR_CLASSES
+    assert bars.tolist() == [0] + [1] * 7 + [2] * 5 + [3] * 5
+
+
+def test_bars_left_count_down_to_the_wanted_length(tokenizer: Any, vocabulary: Vocabulary) -> None:
+    state = state_after(vocabulary, ids_of(tokenizer, "Bar_None", "TimeSig_4/4"))
+    assert state.bars_left(60) is None
+    state = state_after(vocabulary, ids_of(tokenizer, *START))
+    bar_s = 3 * 60 / state.qpm
+    lefts = []
+    for _ in range(4):
+        lefts.append(state.bars_left(2.3 * bar_s))
+        state.step(ids_of(tokenizer, "Position_24")[0])
+        assert state.bars_left(2.3 * bar_s) == lefts[-1], "the same in the middle of the bar"
+        state.step(ids_of(tokenizer, "Bar_None")[0])
+    assert lefts == [3, 2, 1, 0]

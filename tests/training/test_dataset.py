@@ -1,46 +1,58 @@
-"""Reading an archive: styles, what is left out and why, groups, caching."""
+"""Preparing a dataset: what is left out and why, groups, state inputs, reports, reuse."""
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 from pathlib import Path
 
+import dataset as dataset_module
 import numpy as np
 import pytest
+from archive import Source
 from dataset import (
     Dataset,
-    Source,
     build_dataset,
-    find_sources,
-    group_pieces,
     make_tokenizer,
     prepare,
     read_piece,
     vocabulary_entries,
 )
+from dataset_report import Report
 from mido import Message, MidiFile, MidiTrack
+from near_duplicates import grouped
 
 from generate_tokens.state import Vocabulary, features_of
 from tests.training.conftest import write_tune
 
 
-def test_styles_come_from_manifest_then_folder(archive: Path, tmp_path: Path) -> None:
-    shutil.copytree(archive, tmp_path / "a")
-    (tmp_path / "a" / "manifest.csv").write_text("file,style\nattic/tune2.mid,Romantic\n")
-    styles = {s.path.name: s.style for s in find_sources(tmp_path / "a")}
-    assert (styles["tune0.mid"], styles["tune1.mid"]) == ("folk", "chorale")
-    assert (styles["tune2.mid"], styles["tune5.mid"]) == ("romantic", "other")
+def test_what_cannot_be_parsed_is_left_out_whatever_it_holds(tmp_path: Path) -> None:
+    """Damaged copies of a good file: each is read as music or left out, and nothing is raised."""
+    good = write_tune(tmp_path / "good.mid", 1).read_bytes()
+    rng = random.Random(0)
+    path = tmp_path / "bad.mid"
+    for case in range(80):
+        damaged = bytearray(good)
+        if case % 2:
+            del damaged[rng.randrange(len(damaged)) :]
+        for _ in range(rng.randrange(1, 30)):
+            if damaged:
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(bytes(damaged))
+        piece = read_piece(Source(path, "folk"))
+        assert bool(piece.why) != bool(piece.ids), case
 
 
-def test_rows_marked_as_badly_converted_are_left_out(tmp_path: Path) -> None:
-    for name in ("good", "no_tempo", "out", "bars", "study"):
-        write_tune(tmp_path / f"{name}.mid", 1)
-    (tmp_path / "manifest.csv").write_text(
-        "file,style,tempo_given,out_of_range,barcheck_failures\n"
-        "good.mid,Folk,yes,0.0,0\nno_tempo.mid,Folk,,0.0,0\nout.mid,Folk,yes,0.2,0\n"
-        "bars.mid,Folk,yes,0.0,11\nstudy.mid,Technique,yes,0.0,0\n"
-    )
-    assert [s.path.stem for s in find_sources(tmp_path)] == ["good"]
+def test_a_fault_of_a_library_leaves_out_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(dataset_module, "clean_score", broken)
+    piece = read_piece(Source(write_tune(tmp_path / "a.mid", 1), "folk"))
+    assert piece.why == "unreadable: ZeroDivisionError"
 
 
 @pytest.mark.parametrize(
@@ -84,8 +96,14 @@ def test_a_transposed_copy_stays_in_its_originals_group(tmp_path: Path) -> None:
             message.note += 3
     file.save(tmp_path / "copy.mid")
     paths = (original, tmp_path / "copy.mid", other)
-    groups = group_pieces([read_piece(Source(p, "folk")) for p in paths])
+    pieces = [read_piece(Source(p, "folk")) for p in paths]
+    groups = grouped([("", piece.shingles) for piece in pieces])
     assert groups[0] == groups[1] != groups[2]
+
+
+def test_pieces_that_a_manifest_groups_stay_together() -> None:
+    groups = grouped([("op. 1", frozenset()), ("", frozenset()), ("op. 1", frozenset())])
+    assert groups[0] == groups[2] != groups[1]
 
 
 def test_every_piece_is_framed_and_its_features_are_the_trackers(dataset: Dataset) -> None:
@@ -106,20 +124,89 @@ def test_real_cleaning_leaves_nothing_that_the_grammar_forbids(archive: Path) ->
     assert not forbidden
 
 
+def archive_with_a_web_page(archive: Path, tmp_path: Path) -> Path:
+    shutil.copytree(archive, tmp_path / "in" / "archive")
+    (tmp_path / "in" / "page (1).mid").write_text("<html>")
+    return tmp_path / "in"
+
+
 def test_preparing_writes_what_loading_reads(
     archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "in").mkdir()
-    shutil.copytree(archive, tmp_path / "in" / "archive")
-    (tmp_path / "in" / "page.mid").write_text("<html>")
-    made = prepare([tmp_path / "in"], tmp_path / "set.npz", workers=1)
-    loaded = Dataset.load(tmp_path / "set.npz")
+    folder = archive_with_a_web_page(archive, tmp_path)
+    made = prepare([folder], tmp_path / "new" / "set.npz", workers=1).dataset
+    loaded = Dataset.load(tmp_path / "new" / "set.npz")
     assert np.array_equal(made.ids, loaded.ids)
     assert np.array_equal(made.features.sounding, loaded.features.sounding)
     report = capsys.readouterr().out
-    assert "12 of 13 pieces" in report and "unreadable" in report
+    assert "12 of 13 pieces" in report and "unreadable 1" in report
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"no \.mid"):
+def test_several_processes_read_what_one_reads(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = prepare([archive], tmp_path / "one.npz", workers=1)
+    monkeypatch.setattr(dataset_module, "FEW_FILES", 0)
+    two = prepare([archive], tmp_path / "two.npz", workers=2)
+    assert np.array_equal(one.dataset.ids, two.dataset.ids)
+    assert np.array_equal(one.dataset.validation, two.dataset.validation)
+
+
+def test_the_report_counts_what_is_kept_and_names_what_is_not(
+    archive: Path, tmp_path: Path
+) -> None:
+    folder = archive_with_a_web_page(archive, tmp_path)
+    prepared = prepare([folder], tmp_path / "set.npz")
+    report = Report.load(tmp_path / "set.json")
+    assert report == prepared.report
+    assert (report.pieces, report.files, report.tokens) == (12, 13, len(prepared.dataset.ids))
+    assert report.styles["folk"]["pieces"] == 4 and report.styles["other"]["pieces"] == 4
+    assert report.collections["archive"]["notes"] == report.notes == 12 * 240
+    assert sum(row["tokens"] for row in report.styles.values()) == report.tokens
+    page = str(folder / "page (1).mid")
+    assert list(report.left_out["unreadable"]) == [page]
+    assert page not in {str(source.path) for source in prepared.sources}
+    report.save(tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    assert f"- {page}: " in text and "| folk | 4 |" in text
+    report.save(tmp_path / "copy.json")
+    assert json.loads((tmp_path / "copy.json").read_text())["pieces"] == 12
+
+
+def test_a_dataset_is_made_again_only_when_files_or_code_changed(
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "set.npz"
+    shutil.copytree(archive, folder)
+
+    def taken_as_it_is(**options: bool) -> bool:
+        capsys.readouterr()
+        prepared = prepare([folder], out, **options)
+        assert len(prepared.sources) == prepared.report.pieces
+        return "taken as it is" in capsys.readouterr().out
+
+    assert not taken_as_it_is()
+    assert taken_as_it_is()
+    assert not taken_as_it_is(fresh=True)
+    (folder / "folk" / "tune0.mid").write_bytes((folder / "folk" / "tune3.mid").read_bytes())
+    assert not taken_as_it_is(), "the same names and another content"
+    assert taken_as_it_is()
+    (folder / "manifest.csv").write_text("file,style\nfolk/tune0.mid,hymn\n")
+    assert not taken_as_it_is(), "another style"
+    out.write_bytes(b"damaged")
+    assert not taken_as_it_is()
+    monkeypatch.setattr(dataset_module, "version", lambda _: "another")
+    assert not taken_as_it_is(), "another tokenizer"
+
+
+def test_folders_without_a_usable_piece_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no \.mid"):
+        prepare([tmp_path], tmp_path / "set.npz")
+    with pytest.raises(ValueError, match="is no folder"):
+        prepare([tmp_path / "absent"], tmp_path / "set.npz")
+    write_tune(tmp_path / "short.mid", 1, notes=10)
+    with pytest.raises(ValueError, match="none of 1 files can be used: too few notes 1"):
         prepare([tmp_path], tmp_path / "set.npz")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_card import model_card
+from model_card import COMPARED, model_card
 
 FACTS = {
     "parameters": 1234,
@@ -29,3 +29,17 @@ def test_the_card_holds_the_figures_and_the_note() -> None:
 def test_without_a_note_nothing_is_claimed_about_the_data() -> None:
     card = model_card({**FACTS, "validation_nats_per_note": None})
     assert "Not stated" in card and "public domain" not in card and "none held out" in card
+
+
+def test_an_evaluation_is_laid_beside_the_real_pieces() -> None:
+    figures = dict.fromkeys(COMPARED, 0.25)
+    evaluation = {
+        **figures,
+        "nats_per_note": 2.125,
+        "seconds": 60.0,
+        "pieces": {"generated": 48, "real": 94},
+        "real": {**figures, "oa": 0.875, "longest_shared_run": None},
+    }
+    card = model_card(FACTS, "", evaluation)
+    assert "| 0.25 | 0.875 |" in card and "| 0.25 | none |" in card
+    assert "48 samples of 60 s against 94" in card and "2.125 nats" in card

@@ -1,0 +1,111 @@
+"""What went into a dataset and what did not: for the terminal, as Markdown and as JSON.
+
+Knows pieces and their reasons; not how they were read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Report:
+    """Counts of a dataset.
+
+    Attributes:
+        fingerprint: of the files and the code that the dataset was made of.
+        styles, collections: per name, ``pieces``, ``notes``, ``minutes`` and ``tokens``.
+        seconds: lengths of the kept pieces, as the quantiles 0, 10, 50, 90 and 100 %.
+        left_out: per reason, the paths, each with what more there is to say.
+        forbidden: per transition, tokens that the sampler's grammar would not have let through.
+    """
+
+    fingerprint: str
+    pieces: int
+    files: int
+    tokens: int
+    notes: int
+    minutes: float
+    validation: int
+    styles: dict[str, dict[str, float]]
+    collections: dict[str, dict[str, float]]
+    seconds: list[float]
+    left_out: dict[str, dict[str, str]]
+    forbidden: dict[str, int] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes JSON, or Markdown to a name that ends in .md."""
+        text = self.markdown() if path.suffix == ".md" else json.dumps(asdict(self), indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Report:
+        """Raises ValueError for a file that is not a report of this version."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no dataset report: {error}") from error
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        styles = ", ".join(f"{s} {row['pieces']}" for s, row in self.styles.items())
+        out = ", ".join(f"{why} {len(paths)}" for why, paths in self.left_out.items())
+        forbidden = ", ".join(f"{which} {n}" for which, n in self.forbidden.items())
+        shortest, _, median, _, longest = self.seconds
+        return (
+            f"{self.pieces} of {self.files} pieces, {self.minutes / 60:.1f} hours, "
+            f"{self.notes:,} notes, {self.tokens:,} tokens, {self.validation} for validation\n"
+            f"lengths: {shortest:.0f} to {longest:.0f} s, half of them over {median:.0f} s\n"
+            f"styles: {styles}\n"
+            f"left out: {out or 'none'}\n"
+            f"tokens that the grammar forbids: {forbidden or 'none'}"
+        )
+
+    def markdown(self) -> str:
+        """The whole report, with each file that was left out."""
+        parts = ["# Dataset", self.summary().replace("\n", "\n\n")]
+        for title, rows in (("Styles", self.styles), ("Collections", self.collections)):
+            parts.append(
+                f"## {title}\n| name | pieces | notes | minutes | tokens |\n|---|---|---|---|---|"
+            )
+            parts[-1] += "".join(
+                f"\n| {name} | {row['pieces']:,} | {row['notes']:,} | {row['minutes']:,} "
+                f"| {row['tokens']:,} |"
+                for name, row in rows.items()
+            )
+        for why, paths in self.left_out.items():
+            lines = (f"- {path}{f': {more}' if more else ''}" for path, more in paths.items())
+            parts.append(f"## Left out: {why}\n" + "\n".join(lines))
+        return "\n\n".join(parts)
+
+
+def totals(names: Sequence[str], numbers: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Per name, most pieces first: how many, and the sums of ``notes``, ``seconds``, ``tokens``."""
+    rows = {}
+    for name, pieces in Counter(names).most_common():
+        mine = np.array([n == name for n in names])
+        rows[name] = {
+            "pieces": pieces,
+            "notes": int(numbers["notes"][mine].sum()),
+            "minutes": round(float(numbers["seconds"][mine].sum()) / 60, 1),
+            "tokens": int(numbers["tokens"][mine].sum()),
+        }
+    return rows
+
+
+def by_reason(reasons: Iterable[tuple[str, Path]]) -> dict[str, dict[str, str]]:
+    """Paths per reason, the commonest first; what was unreadable says more for each path."""
+    paths: dict[str, dict[str, str]] = defaultdict(dict)
+    for why, path in reasons:
+        kind, _, more = why.partition(": ")
+        if kind != "unreadable":
+            kind, more = why, ""
+        paths[kind][str(path)] = more
+    return dict(sorted(paths.items(), key=lambda item: -len(item[1])))

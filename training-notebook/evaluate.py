@@ -1,0 +1,331 @@
+r"""How good a bundle's music is against real pieces: nats per note, features, memorisation.
+
+    python training-notebook/evaluate.py --bundle layers/model --real FOLDER --plot out/features.png
+
+Four questions: how well the deployed decoder foretells real pieces (nats per note), whether what it
+composes is distributed as they are (overlapped areas), whether it has faults that they have not
+(duplicates, dissonance), and whether it recites (longest shared run). Any folder of MIDI will do as
+the real pieces; those that the model was not trained on tell most.
+
+Shared runs are looked for in the training set: exactly with --dataset, else through the index
+beside this module (--write-index), else in the real pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from archive import Source, find_sources
+from evaluation_report import Areas, Nats, Pieces, Report, last_line
+from features import SCALARS, VECTORS
+from overlap import (
+    Hashes,
+    RunIndex,
+    longest_shared,
+    overlapped_area,
+    overlapped_areas,
+    training_steps,
+)
+from reserved import Reserved
+from scoring import Measured, compose_midi, known_style, measure, measure_file, nats_of_file
+from tokenizer import make_tokenizer, vocabulary_entries
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.errors import BundleError
+from generate_tokens.request import SEED_LIMIT, parse_request
+from generate_tokens.state import Vocabulary
+from midi_save.detokenise import load_tokenizer
+
+SAMPLES = 48
+SECONDS = 60.0
+HALVINGS = 4  # of the real pieces, to know what OA two sets of real pieces reach
+FEWEST_TO_HALVE = 8
+FEWEST_TO_SHARE = 8  # items: a new process takes seconds to import what it needs
+INDEX = Path(__file__).with_name("shared_runs.npz")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class EvaluationError(ValueError):
+    """What was asked cannot be evaluated; the message names the file or option and the way out."""
+
+
+class _Workers:
+    """Maps over processes, with a progress bar; a few items, or one worker, in this process."""
+
+    def __init__(self, count: int) -> None:
+        # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(count, context) if count > 1 else None
+
+    def map(
+        self, function: Callable[[Item], Result], items: Sequence[Item], what: str, unit: str
+    ) -> list[Result]:
+        if self._pool is None or len(items) < FEWEST_TO_SHARE:
+            mapped: Iterator[Result] = map(function, items)
+        else:
+            mapped = self._pool.map(function, items)
+        return list(tqdm(mapped, total=len(items), desc=what, unit=unit, disable=None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def styles_like(styles: Sequence[str], samples: int) -> list[str]:
+    """``samples`` styles in the proportions of ``styles``."""
+    counts = Counter(styles)
+    names = sorted(counts)
+    ends = [round(end * samples / len(styles)) for end in accumulate(counts[n] for n in names)]
+    shares = np.diff([0, *ends]).tolist()
+    return [name for name, share in zip(names, shares, strict=True) for _ in range(share)]
+
+
+def _pieces(measured: Sequence[Measured], runs: list[int]) -> Pieces:
+    features = [m.features for m in measured if m.features is not None]
+    columns = {name: np.stack([f[name] for f in features]) for name in (*SCALARS, *VECTORS)}
+    return Pieces(columns, runs)
+
+
+def _areas(real: Pieces, other: Pieces) -> Areas:
+    return Areas(
+        overlapped_areas(real.features, other.features),
+        {name: overlapped_area(real.values(name), other.values(name)) for name in SCALARS},
+    )
+
+
+def _halves(real: Pieces, seed: int) -> list[Areas]:
+    """Random halves of the real pieces against each other."""
+    found = []
+    rng = np.random.default_rng(seed)
+    for _ in range(HALVINGS if len(real) >= FEWEST_TO_HALVE else 0):
+        order = rng.permutation(len(real))
+        parts = (order[: len(real) // 2], order[len(real) // 2 :])
+        found.append(_areas(*(Pieces({k: v[p] for k, v in real.features.items()}) for p in parts)))
+    return found
+
+
+def _runs(
+    real: Sequence[Hashes], made: Sequence[Hashes], dataset: Path | None, index: Path | None
+) -> tuple[list[int], list[int], str]:
+    """The longest shared runs of real and generated pieces, and what they are shared with."""
+    pieces = [*real, *made]
+    if dataset is not None:
+        vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
+        runs = longest_shared(pieces, list(training_steps(dataset, vocabulary)))
+        against = "the training set"
+    elif index is not None:
+        runs = RunIndex.load(index).longest(pieces)
+        against = "the training set, at most, by its index; shorter ones count as 11"
+    else:
+        runs = [*longest_shared(real), *longest_shared(made, real)]
+        against = "the real pieces (another one, for these): no index of the training set is here"
+    return runs[: len(real)], runs[len(real) :], against
+
+
+def _measured_folder(
+    folder: Path, seconds: float, workers: _Workers
+) -> tuple[list[Measured], list[Source], list[tuple[str, str]]]:
+    """The usable files of a folder, measured, their sources, and the others with the reason."""
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder} is no folder: name one that holds .mid files")
+    sources = find_sources(folder, Reserved())
+    if not sources:
+        raise EvaluationError(f"no .mid file under {folder}: name a folder that holds some")
+    measured = workers.map(
+        partial(measure_file, root=folder, seconds=seconds), sources, "reading MIDI", "file"
+    )
+    usable = [i for i, m in enumerate(measured) if not m.why]
+    skipped = [(m.name, m.why) for m in measured if m.why]
+    if not usable:
+        raise EvaluationError(f"no usable MIDI file under {folder}: {': '.join(skipped[0])}")
+    return [measured[i] for i in usable], [sources[i] for i in usable], skipped
+
+
+def _nats(bundle: Bundle, sources: Sequence[Source], workers: _Workers) -> dict[str, Nats]:
+    task = partial(nats_of_file, directory=bundle.directory, model_id=bundle.model_id)
+    nats = {"all": Nats()}
+    found = workers.map(task, sources, "nats per note", "piece")
+    for source, one in zip(sources, found, strict=True):
+        for name in ("all", f"style {source.style}", f"source {source.collection}"):
+            nats.setdefault(name, Nats())
+            nats[name] += one
+    return dict(sorted(nats.items()))
+
+
+def _sampled(
+    bundle: Bundle,
+    styles: Sequence[str],
+    seed: int,
+    sampling: dict[str, Any],
+    workers: _Workers,
+    save: Path | None,
+) -> tuple[list[Measured], list[tuple[str, str]]]:
+    """One piece a style, measured; and those that could not be, with the reason."""
+    events = [
+        {"style": style, "seed": (seed + i) % SEED_LIMIT, **sampling}
+        for i, style in enumerate(styles)
+    ]
+    requests = [parse_request({**e, "prompt": "fresh"}, bundle, "2000-01-01") for e in events]
+    task = partial(compose_midi, directory=bundle.directory, model_id=bundle.model_id)
+    measured, failed = [], []
+    for request, midi in zip(
+        requests, workers.map(task, requests, "composing", "piece"), strict=True
+    ):
+        name = f"{request.style}-{request.seed}.mid"
+        if isinstance(midi, str):
+            failed.append((name, midi))
+            continue
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            (save / name).write_bytes(midi)
+        one = measure(midi, sampling["duration_s"], Measured(name))
+        if one.why:
+            failed.append((name, one.why))
+        else:
+            measured.append(one)
+    return measured, failed
+
+
+def evaluate(
+    bundle_dir: Path | None,
+    real_folder: Path,
+    samples: int = SAMPLES,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    *,
+    generated: Path | None = None,
+    dataset: Path | None = None,
+    index: Path | None = None,
+    sampling: dict[str, Any] | None = None,
+    save: Path | None = None,
+    workers: int | None = None,
+) -> Report:
+    """Evaluates a bundle, or with ``generated`` a folder of MIDI that some other system made.
+
+    Args:
+        samples: pieces to compose, in the styles of the real ones; 0 for nats per note alone.
+        seconds: length of the pieces, and how much of each piece, real ones too, is measured.
+        dataset, index: where to look for shared runs; by default the index beside this module.
+        sampling: temperature, top_p, top_k, min_p that replace the bundle's own.
+        save: a folder for the composed pieces.
+        workers: processes; by default one a core.
+
+    Raises:
+        EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
+        EventError: sampling options out of range. ValueError: an index or dataset of another form.
+    """
+    if bundle_dir is None and generated is None:
+        raise EvaluationError("nothing to evaluate: give --bundle or --generated")
+    bundle = None if bundle_dir is None else Bundle.load(bundle_dir)
+    if bundle is not None:
+        load_tokenizer(bundle)  # refuses a vocabulary that is not the tokenizer's, before any work
+    if index is None and INDEX.exists():
+        index = INDEX
+    chosen = {**(sampling or {}), "duration_s": seconds}
+    with _Workers(workers or os.cpu_count() or 1) as pool:
+        real, sources, skipped = _measured_folder(real_folder, seconds, pool)
+        nats = _nats(bundle, sources, pool) if bundle is not None else {}
+        made: list[Measured] = []
+        failed: list[tuple[str, str]] = []
+        if generated is not None:
+            made, _, failed = _measured_folder(generated, seconds, pool)
+        elif bundle is not None and samples > 0:
+            styles = styles_like([known_style(s.style, bundle) for s in sources], samples)
+            made, failed = _sampled(bundle, styles, seed, chosen, pool, save)
+    steps = [[m.steps for m in group if m.steps is not None] for group in (real, made)]
+    real_runs, made_runs, against = _runs(steps[0], steps[1], dataset, index)
+    real_pieces = _pieces(real, real_runs)
+    made_pieces = _pieces(made, made_runs) if made else None
+    return Report(
+        settings={
+            "model_id": bundle.model_id if bundle is not None else None,
+            "samples": len(made),
+            "seed": seed,
+            "seconds": seconds,
+            "sampling": None if bundle is None else {**bundle.sampling, **chosen},
+        },
+        nats=nats,
+        real=real_pieces,
+        generated=made_pieces,
+        areas=_areas(real_pieces, made_pieces) if made_pieces is not None else None,
+        halves=_halves(real_pieces, seed),
+        runs_against=against,
+        skipped=[*skipped, *failed],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Evaluate a bundle's music against real pieces.")
+    parser.add_argument("--bundle", type=Path, help="folder of a bundle, such as layers/model")
+    parser.add_argument("--real", type=Path, help="folder of real MIDI files")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="0: nats per note alone")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each piece")
+    parser.add_argument("--seed", type=int, default=0, help="of the first sample")
+    parser.add_argument("--generated", type=Path, help="folder of MIDI to judge, not composed now")
+    parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
+    for name, kind in (("temperature", float), ("top-p", float), ("min-p", float), ("top-k", int)):
+        parser.add_argument(f"--{name}", type=kind, help="instead of the bundle's")
+    parser.add_argument("--train-index", type=Path, help=f"instead of {INDEX.name}")
+    parser.add_argument("--dataset", type=Path, help="dataset.py's: exact shared runs")
+    parser.add_argument("--write-index", type=Path, help="make the index of --dataset, and end")
+    parser.add_argument("--plot", type=Path, help="PNG of the features' distributions")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--workers", type=int, help="processes; by default one a core")
+    a = parser.parse_args()
+    try:
+        if a.write_index is not None:
+            if a.dataset is None:
+                raise EvaluationError("--write-index needs --dataset, the training set to index")
+            vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
+            made = RunIndex.build(training_steps(a.dataset, vocabulary))
+            made.save(a.write_index)
+            size = a.write_index.stat().st_size / 1e6
+            print(f"{a.write_index}: {made.notes:,} notes of {made.pieces} pieces, {size:.1f} MB")
+            return
+        if a.real is None:
+            raise EvaluationError("--real is missing: name a folder of real MIDI files")
+        chosen = {name: getattr(a, name) for name in ("temperature", "top_p", "min_p", "top_k")}
+        report = evaluate(
+            a.bundle,
+            a.real,
+            a.samples,
+            a.seconds,
+            a.seed,
+            generated=a.generated,
+            dataset=a.dataset,
+            index=a.train_index,
+            sampling={name: value for name, value in chosen.items() if value is not None},
+            save=a.save,
+            workers=a.workers,
+        )
+    except (ValueError, BundleError, OSError) as error:
+        raise SystemExit(f"not evaluated: {error}") from error
+    print(report.table())
+    if a.plot is not None:
+        a.plot.parent.mkdir(parents=True, exist_ok=True)
+        report.plot(a.plot)
+        print(f"\n{a.plot}")
+    if a.json:
+        print(last_line(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""How two sets of pieces overlap: in the distributions of their features, and note by note.
+
+Overlapped areas follow MGEval (Yang & Lerch 2018, doi:10.1007/s00521-018-3849-7). Shared runs are
+stretches of notes that two pieces have in common whatever the key: the notes of a piece, sorted by
+(onset, pitch), as steps of (interval in semitones, gap in ticks of 1/12 quarter note). Knows
+features and notes; neither files of MIDI nor models.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generate_tokens.state import PITCH, TIMESIG, Vocabulary
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
+
+GRID = 512  # points at which densities are compared
+NARROWEST = 0.01  # bandwidth in shares of the joint range: constant features have no spread
+GRAM_NOTES = 12  # in one fingerprint of the index; of 8 the bound below is 2.4 notes too high
+FINGERPRINT_BITS = 32  # 2 million fingerprints: one stranger in 2,000 is taken for known
+INDEX_FORMAT = 1
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def overlapped_area(a: FloatArray, b: FloatArray) -> float:
+    """Area under the lower of the two densities of samples ``a`` and ``b``: 1 alike, 0 apart.
+
+    Gaussian kernels with Scott's bandwidth, as scipy's gaussian_kde; nan without samples.
+    """
+    if not len(a) or not len(b):
+        return np.nan
+    low, high = min(a.min(), b.min()), max(a.max(), b.max())
+    if low == high:
+        return 1.0
+    widths = [max(x.std() * len(x) ** -0.2, NARROWEST * (high - low)) for x in (a, b)]
+    margin = 3 * max(widths)
+    edges = np.linspace(low - margin, high + margin, GRID + 1)
+    distance = (np.arange(2 * GRID - 1) - GRID + 1) * (edges[1] - edges[0])
+    densities = []
+    for samples, width in zip((a, b), widths, strict=True):
+        kernel = np.exp(-0.5 * (distance / width) ** 2)
+        density = np.convolve(np.histogram(samples, edges)[0], kernel, "valid")
+        densities.append(density / density.sum())
+    return float(np.minimum(*densities).sum())
+
+
+def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Euclidean, [a, b], between the rows of [a, size] and [b, size]."""
+    square = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    distances: FloatArray = np.sqrt(np.maximum(square, 0))
+    return distances
+
+
+def overlapped_areas(
+    real: Mapping[str, FloatArray], other: Mapping[str, FloatArray]
+) -> dict[str, float]:
+    """MGEval's: per feature, distances among real pieces against those from real to other ones.
+
+    ``real`` and ``other`` hold [pieces, size] per feature; rows with nan are left out. A feature
+    that fewer than three real pieces or no other one has gets nan.
+    """
+    areas = {}
+    for name, rows in real.items():
+        a, b = (x[~np.isnan(x).any(1)] for x in (rows, other[name]))
+        among = _distances(a, a)[np.triu_indices(len(a), 1)]
+        areas[name] = overlapped_area(among, _distances(a, b).ravel()) if len(a) > 2 else np.nan
+    return areas
+
+
+def steps_of(onset: IntArray, pitch: IntArray) -> Hashes:
+    """A mixed 64-bit code [notes - 1] per step from a note to the next in (onset, pitch) order.
+
+    ``onset`` in ticks of 1/12 quarter note. The mixing is splitmix64's.
+    """
+    order = np.lexsort((pitch, onset))
+    interval, gap = np.diff(pitch[order]), np.diff(onset[order])
+    codes = ((interval + 128) << 32 | gap).astype(np.uint64) * _MULTIPLIER
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        codes = (codes ^ (codes >> np.uint64(shift))) * np.uint64(factor)
+    return codes ^ (codes >> np.uint64(31))
+
+
+class _Stretches:
+    """All stretches of n steps of some pieces, n growing by one at a time."""
+
+    def __init__(self, pieces: Sequence[Hashes]) -> None:
+        self._codes = np.concatenate([*pieces, np.zeros(0, np.uint64)])
+        lengths = [len(piece) for piece in pieces]
+        self.piece = np.repeat(np.arange(len(pieces)), lengths)
+        self._end = np.repeat(np.cumsum(lengths), lengths)
+        self._next = np.arange(len(self._codes))
+        self.hash = np.zeros(len(self._codes), np.uint64)
+
+    def grow(self) -> None:
+        """Takes one more step into every stretch and drops those that end their piece."""
+        self.keep(self._next < self._end)
+        self.hash = self.hash * _MULTIPLIER + self._codes[self._next]
+        self._next = self._next + 1
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        self.piece, self._end = self.piece[which], self._end[which]
+        self._next, self.hash = self._next[which], self.hash[which]
+
+
+def longest_shared(pieces: Sequence[Hashes], corpus: Sequence[Hashes] | None = None) -> list[int]:
+    """Notes in the longest run of each piece (its steps) that some piece of ``corpus`` has too.
+
+    Exact, but for chance collisions of 64-bit hashes. Without a corpus each piece is compared
+    with the others. 0 where not one step is shared.
+    """
+    runs = [0] * len(pieces)
+    mine = _Stretches(pieces)
+    theirs = None if corpus is None else _Stretches(corpus)
+    notes = 1
+    while len(mine.hash):
+        mine.grow()
+        if theirs is None:
+            _, same = np.unique(mine.hash, return_inverse=True)
+            first = np.full(len(mine.hash), len(pieces))
+            last = np.zeros(len(mine.hash), np.int64)
+            np.minimum.at(first, same, mine.piece)
+            np.maximum.at(last, same, mine.piece)
+            mine.keep((first < last)[same])
+        else:
+            theirs.grow()
+            theirs.keep(np.isin(theirs.hash, mine.hash))
+            mine.keep(np.isin(mine.hash, theirs.hash))
+        notes += 1
+        for piece in np.unique(mine.piece):
+            runs[piece] = notes
+    return runs
+
+
+def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
+    """The steps of each training piece of a prepared dataset, read off its tokens."""
+    with np.load(dataset) as arrays:
+        ids, ticks = arrays["ids"].astype(np.int64), arrays["tick"]
+        starts, held = arrays["starts"], arrays["validation"]
+    kinds, values = np.array(vocabulary.kind)[ids], np.array(vocabulary.value)
+    # ticks of 1/12 beat to ticks of 1/12 quarter: the beat is that of the metre in force
+    per_tick = np.array(vocabulary.tick_quarters)[ids] * 12
+    metre = np.maximum.accumulate(np.where(kinds == TIMESIG, np.arange(len(ids)), 0))
+    moved = np.diff(ticks, prepend=0)
+    moved[starts[:-1]] = 0
+    onsets = np.cumsum(moved * per_tick[metre])
+    for piece in np.flatnonzero(~held):
+        inside = slice(starts[piece], starts[piece + 1])
+        notes = kinds[inside] == PITCH
+        yield steps_of(
+            np.rint(onsets[inside][notes]).astype(np.int64),
+            values[ids[inside][notes]].astype(np.int64),
+        )
+
+
+def _fingerprints(pieces: Sequence[Hashes]) -> list[NDArray[np.uint32]]:
+    """One fingerprint per run of `GRAM_NOTES` notes of each piece, in the piece's order."""
+    stretches = _Stretches(pieces)
+    for _ in range(GRAM_NOTES - 1):
+        stretches.grow()
+    prints = (stretches.hash >> np.uint64(64 - FINGERPRINT_BITS)).astype(np.uint32)
+    bounds = np.searchsorted(stretches.piece, np.arange(1, len(pieces)))
+    return np.split(prints, bounds)
+
+
+@dataclass(frozen=True)
+class RunIndex:
+    """Fingerprints of all runs of twelve notes in a training set: it names runs, and holds none.
+
+    A run of L notes is made of runs of twelve, so the longest stretch of known fingerprints is at
+    least as long as the longest shared run. Against the exact search, 94 held-out pieces came out
+    0.1 notes higher in the mean and one at most, counted from eleven on: fewer are not told apart.
+
+    known: ascending. pieces, notes: how many of each it was made of.
+    """
+
+    known: NDArray[np.uint32]
+    pieces: int
+    notes: int
+
+    @classmethod
+    def build(cls, corpus: Iterable[Hashes]) -> RunIndex:
+        """The index of some pieces' steps."""
+        pieces = list(corpus)
+        known = np.unique(np.concatenate([*_fingerprints(pieces), np.zeros(0, np.uint32)]))
+        return cls(known, len(pieces), sum(len(piece) + 1 for piece in pieces))
+
+    def longest(self, pieces: Sequence[Hashes]) -> list[int]:
+        """Per piece, how many notes its longest run in the training set has at most."""
+        runs = []
+        for steps, prints in zip(pieces, _fingerprints(pieces), strict=True):
+            place = np.minimum(np.searchsorted(self.known, prints), max(len(self.known) - 1, 0))
+            found = self.known[place] == prints if len(self.known) else np.zeros(0, bool)
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], found, [False]))))
+            stretch = int((edges[1::2] - edges[::2]).max(initial=0))
+            runs.append(min(GRAM_NOTES - 1 + stretch, len(steps) + 1))
+        return runs
+
+    def save(self, path: Path) -> None:
+        """Writes the differences between neighbours byte by byte: about 13 bits a fingerprint."""
+        planes = np.diff(self.known, prepend=np.uint32(0)).view(np.uint8).reshape(-1, 4).T
+        facts = np.array([INDEX_FORMAT, GRAM_NOTES, self.pieces, self.notes])
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, facts=facts, planes=planes)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> RunIndex:
+        """Raises ValueError for a file that `save` did not write."""
+        try:
+            with np.load(path) as arrays:
+                written, gram, pieces, notes = arrays["facts"].tolist()
+                differences = np.ascontiguousarray(arrays["planes"].T).view(np.uint32)[:, 0]
+        except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path} is no index of shared runs ({error}): write it again with --write-index"
+            ) from error
+        if (written, gram) != (INDEX_FORMAT, GRAM_NOTES):
+            raise ValueError(f"{path} is an index of another form: write it with --write-index")
+        return cls(np.cumsum(differences, dtype=np.uint32), pieces, notes)

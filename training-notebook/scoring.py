@@ -1,0 +1,164 @@
+"""The work of an evaluation, a file or a piece at a time, as each process does it.
+
+Measures a MIDI file, scores one with the deployed decoder, composes one. Knows neither sets of
+pieces nor what the numbers are for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from archive import Source
+from evaluation_report import Nats
+from features import duplicate_share, excerpt, scalar_features, vector_features
+from miditok import MusicTokenizer
+from numpy.typing import NDArray
+from overlap import Hashes, steps_of
+from symusic.core import ScoreTick
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.compose import Composer, _Sequence
+from generate_tokens.errors import PieceError
+from generate_tokens.grammar import Grammar
+from generate_tokens.request import Request
+from generate_tokens.state import PITCH, STYLE, MusicState
+from midi_save.clean import clean_score
+from midi_save.detokenise import detokenise, load_tokenizer
+
+NATS_SECONDS = 60.0
+UNREADABLE = (RuntimeError, OverflowError, ValueError, OSError)
+
+
+@dataclass
+class Measured:
+    """One piece: its features by name, and its notes as steps. ``why`` set when it is no use."""
+
+    name: str
+    style: str = ""
+    source: str = ""
+    why: str = ""
+    features: Mapping[str, NDArray[np.float64]] | None = None
+    steps: Hashes | None = None
+
+
+def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
+    """The score as it is, and cleaned. Raises one of `UNREADABLE`."""
+    raw = ScoreTick.from_midi(midi, sanitize_data=True)
+    clean = clean_score(raw)
+    if clean is None:
+        raise ValueError("no notes")
+    return raw, clean
+
+
+def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
+    """Fills in the features of the first ``seconds``, or why there are none."""
+    try:
+        raw, clean = _read(midi)
+        music = excerpt(clean, duplicate_share(raw), seconds)
+    except UNREADABLE as error:
+        measured.why = f"unreadable: {str(error).partition(chr(10))[0][:80]}"
+        return measured
+    if music is None:
+        measured.why = f"no note in the first {seconds:g} s"
+        return measured
+    scalars = {name: np.array([value]) for name, value in scalar_features(music).items()}
+    measured.features = {**scalars, **vector_features(music)}
+    measured.steps = steps_of(music.onset, music.pitch)
+    return measured
+
+
+def measure_file(source: Source, root: Path, seconds: float) -> Measured:
+    """`measure` for a file below ``root``."""
+    measured = Measured(str(source.path.relative_to(root)), source.style, source.collection)
+    # Only what cannot be read is left out: a test set is made of pieces kept from training.
+    if source.why.startswith("unreadable"):
+        measured.why = source.why
+        return measured
+    try:
+        midi = source.path.read_bytes()
+    except OSError as error:
+        measured.why = f"unreadable: {error.strerror}"
+        return measured
+    return measure(midi, seconds, measured)
+
+
+@cache
+def _loaded(directory: Path, model_id: str) -> tuple[Composer, MusicTokenizer]:  # noqa: ARG001
+    """Kept in each process; ``model_id`` tells a new bundle in the same folder from the old."""
+    bundle = Bundle.load(directory)
+    return Composer(bundle), load_tokenizer(bundle)
+
+
+def known_style(style: str, bundle: Bundle) -> str:
+    """The style itself, or for one that the bundle has no token for, "other"."""
+    spare = "other" if "other" in bundle.styles else next(iter(bundle.styles))
+    return style if style in bundle.styles else spare
+
+
+def token_logits(
+    composer: Composer, ids: Iterable[int], style: str
+) -> Iterator[tuple[NDArray[np.float32], MusicState]]:
+    """Teacher forcing through the deployed decoder and its sliding window.
+
+    Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
+    last, with the state before it. Both are overwritten by the next.
+    """
+    bundle, decoder = composer.bundle, composer._decoder
+    sequence = _Sequence(bundle, composer.vocabulary, decoder, bundle.styles[style])
+    sequence.state.kind = STYLE
+    sequence.replay(0)
+    yield decoder.logits, sequence.state
+    for token in ids:
+        sequence.push(token)
+        yield decoder.logits, sequence.state
+
+
+def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:
+    """Of the first minute of a piece, and of its end when that is in it, as in training.
+
+    ``ids`` without BOS, style and EOS.
+    """
+    nats = Nats()
+    grammar = Grammar(composer.vocabulary, composer.bundle.grammar)
+    masked = np.zeros(composer.vocabulary.size, np.float32)
+    targets = [*ids, composer.bundle.eos_id]
+    for target, (logits, state) in zip(targets, token_logits(composer, ids, style), strict=True):
+        if state.seconds > NATS_SECONDS:
+            break
+        exact = logits.astype(np.float64)
+        loss = np.logaddexp.reduce(exact) - exact[target]
+        grammar.mask(logits, state, masked, may_end=True)
+        permitted = masked[target] > -np.inf
+        nats.total += loss
+        nats.masked += (
+            np.logaddexp.reduce(masked, dtype=np.float64) - exact[target] if permitted else loss
+        )
+        nats.tokens += 1
+        nats.notes += composer.vocabulary.kind[target] == PITCH
+        nats.forbidden += not permitted
+    return nats
+
+
+def nats_of_file(source: Source, directory: Path, model_id: str) -> Nats:
+    """`nats_of` a readable file, with the tokenizer of the bundle in ``directory``."""
+    composer, tokenizer = _loaded(directory, model_id)
+    _, clean = _read(source.path.read_bytes())
+    ids = list(tokenizer.encode(clean, encode_ids=False).ids)
+    return nats_of(composer, ids, known_style(source.style, composer.bundle))
+
+
+def compose_midi(request: Request, directory: Path, model_id: str) -> bytes | str:
+    """A fresh piece as MIDI, or why there is none."""
+    composer, tokenizer = _loaded(directory, model_id)
+    ids = composer.compose(request, [], [], np.inf).ids
+    try:
+        return detokenise(ids, tokenizer, composer.bundle, "").midi
+    except PieceError as error:
+        return str(error)
