@@ -21,7 +21,7 @@ MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "bundle.json"
 CARD_FILE = "MODEL_CARD.md"
-SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "duration_s")
+SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "recall", "duration_s")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from generate_tokens.decoder import Decoder
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.grammar import Grammar
 from generate_tokens.prompt import opening_after
+from generate_tokens.recall import Recall
 from generate_tokens.request import Request, parse_request
 from generate_tokens.sampling import Uniforms, sample
 from generate_tokens.state import (
@@ -28,6 +29,7 @@ from generate_tokens.state import (
     LONG_AGO_BARS,
     PITCH,
     STYLE,
+    TEMPO,
     TICKS_PER_BEAT,
     FeatureRecorder,
     Features,
@@ -64,8 +66,9 @@ class _Sequence:
         self._prefix = [bundle.bos_id, style]
         self._decoder = decoder
         self.state = MusicState(vocabulary)
-        self.variety = Variety()
         self._pitches = range(*vocabulary.ranges[PITCH])
+        self.variety = Variety(self._pitches)
+        self.recall = Recall(vocabulary.ranges[BAR][0])
         self._body: list[int] = []
         self._features = FeatureRecorder(vocabulary)
         self._duration_s: float | None = None
@@ -87,8 +90,10 @@ class _Sequence:
     def append(self, token: int) -> None:
         """Takes a token into the state without running the model."""
         self.state.step(token)
+        if self.state.kind != TEMPO:  # only a piece's first bar has one
+            self.recall.add(token)
         if token in self._pitches:
-            self.variety.add(token)
+            self.variety.add(token, self.state.tick)
         self._body.append(token)
         left = self.bars_left()
         self._features.record(self.state, 0 if left is None else max(1, left))
@@ -251,6 +256,9 @@ class Composer:
             self._masked,
             may_end=(left := sequence.bars_left()) is not None and left <= 1,
         )
+        if request.recall:
+            for token in sequence.recall.continuations:
+                masked[token] += request.recall
         for pitch in sequence.variety.left_out:
             masked[pitch] = -np.inf
         return sample(

@@ -38,6 +38,7 @@ class Request:
     top_p: float
     top_k: int
     min_p: float
+    recall: float
     date: str
 
     def to_json(self) -> dict[str, Any]:
@@ -70,6 +71,9 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         "min_p": lambda name, value: _number(
             name, value, lambda x: 0 <= x < 1, "from 0 to below 1 (0 is off)"
         ),
+        "recall": lambda name, value: _number(
+            name, value, lambda x: 0 <= x <= 10, "from 0 to 10 (0 is off)"
+        ),
         "date": _date,
     }
     unknown = [name for name in event if name not in fields]
@@ -90,6 +94,7 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         top_p=given.get("top_p", float(bundle.sampling["top_p"])),
         top_k=given.get("top_k", int(bundle.sampling["top_k"])),
         min_p=given.get("min_p", float(bundle.sampling["min_p"])),
+        recall=given.get("recall", float(bundle.sampling["recall"])),
         date=date,
     )
 

@@ -64,6 +64,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     event.add_argument("--top-p", type=float, help="over 0, to 1: keep the likeliest tokens")
     event.add_argument("--top-k", type=int, help="0 to 1000 tokens; 0 keeps all")
     event.add_argument("--min-p", type=float, help="0 to below 1: drop the far less likely")
+    event.add_argument("--recall", type=float, help="0 to 10: how much bars come back")
     event.add_argument(
         "--prompt",
         help="'previous', 'fresh', or a .mid file to go on from; of several days, the first "
@@ -79,6 +80,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=1,
         help="consecutive days, a piece for each (default: 1)",
     )
+    parser.add_argument("--bundle", help="the trained model's folder (default: layers/model)")
     parser.add_argument("--out", help="folder for the pieces (default: out/ beside run.sh)")
     parser.add_argument(
         "--keep", action="store_true", help="leave the local AWS running until Ctrl-C"
@@ -91,7 +93,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def event_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The event's fields that were given, by their names in the event."""
-    names = ("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p")
+    names = ("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "recall")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
@@ -143,8 +145,11 @@ def progress(stage: str, detail: Callable[[], str] = str) -> Iterator[None]:
         thread.join()
 
 
-def deploy(aws: LocalAws) -> dict[str, Any]:
-    """Runs ./deploy.sh against the local AWS and returns the names that it deployed."""
+def deploy(aws: LocalAws, bundle: Path | None = None) -> dict[str, Any]:
+    """Runs ./deploy.sh against the local AWS and returns the names that it deployed.
+
+    ``bundle``: the trained model's folder, in place of layers/model.
+    """
     outputs = ROOT / "build" / f"outputs-{os.getpid()}.json"
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
@@ -154,6 +159,7 @@ def deploy(aws: LocalAws) -> dict[str, Any]:
         *("--runtime", f"python{sys.version_info.major}.{sys.version_info.minor}"),
         *("--arch", ARCHITECTURES[machine]),
         *("--outputs", str(outputs)),
+        *(("--bundle", str(bundle)) if bundle else ()),
     ]
     lines = [""]
     # A session of its own, so that it and all its children end with us, however we end.
@@ -252,7 +258,7 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
         runtime_dir = ensure_runtime(ROOT / ".cache")
     with log.open("w") as lines, LocalAws(runtime_dir, log=_log_to(lines)) as aws:
         aws_ready = time.monotonic()
-        deployed = deploy(aws)
+        deployed = deploy(aws, caller / options.bundle if options.bundle else None)
         setup_s |= {"start": aws_ready - started, "deploy": time.monotonic() - aws_ready}
         if prompt_file:
             event["prompt"] = upload_prompt(aws, deployed["music_bucket"], prompt_file)

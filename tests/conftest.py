@@ -73,6 +73,7 @@ def write_bundle(
             "top_p": 0.95,
             "top_k": 0,
             "min_p": 0.0,
+            "recall": 0.0,
             "duration_s": 90,
         },
         "training": {},

@@ -313,7 +313,7 @@ def main() -> None:
     add("--checkpoint", type=Path, default=Path("build/baseline.pt"), help="gone on with if there")
     add("--cpu-minutes", type=float, default=60.0, help="CPU time to train for; default 60")
     add("--threads", type=int, default=1, help="default 1")
-    add("--no-compile", action="store_true", help="skip torch.compile, which saves about 5 %")
+    add("--no-compile", action="store_true", help="skip torch.compile, which saves about 5 %%")
     add("--samples", type=Path, help="write sampled pieces here, as MIDI")
     add("--ngram", action="store_true", help="measure the n-gram floor too")
     add("--ngram-samples", type=Path, help="write pieces of the n-gram floor here, as MIDI")

@@ -53,7 +53,7 @@ def loss_figure(rows: Sequence[LogRow], steps: int) -> Figure:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], marker=".")
-    axes.set_xlim(0, steps)
+    axes.set_xlim(0, steps * 1.01)
     axes.set_xlabel("step")
     axes.set_ylabel("nats per token")
     axes.grid(alpha=0.3)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -65,6 +66,7 @@ MIN_NOTES = 60
 MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
 MIN_GRID_SHARE = 0.8  # of onsets within 1/24 of a beat of the 1/12 or 1/8 grid
 VALIDATION_SHARE = 0.04
+FEWEST_HELD_SHARE = 0.02  # of the groups
 FEW_FILES = 64  # read in this process: starting others takes longer
 
 
@@ -187,9 +189,9 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
     first = {g: Path(names[groups.index(g)]).name for g in set(groups)}
     digest = {g: hashlib.sha256(name.encode()).hexdigest() for g, name in first.items()}
     small = sorted((g for g in digest if groups.count(g) <= 4), key=digest.__getitem__)
-    held = {g for g in small if int(digest[g][:8], 16) < VALIDATION_SHARE * 2**32}
-    if not held and len(digest) > 1:
-        held = set(small[:1])  # a small collection: one group is better than none
+    drawn = sum(int(digest[g][:8], 16) < VALIDATION_SHARE * 2**32 for g in small)
+    fewest = math.ceil(FEWEST_HELD_SHARE * len(digest)) if len(digest) > 1 else 0
+    held = set(small[: max(drawn, fewest)])  # of a small collection the draw may take too few
     dataset = Dataset(
         ids=np.array(ids, np.int16),
         features=recorder.features(),

@@ -224,7 +224,7 @@ def evaluate(
         samples: pieces to compose, in the styles of the real ones; 0 for nats per note alone.
         seconds: length of the pieces, and how much of each piece, real ones too, is measured.
         dataset, index: where to look for shared runs; by default the index beside this module.
-        sampling: temperature, top_p, top_k, min_p that replace the bundle's own.
+        sampling: temperature, top_p, top_k, min_p, recall that replace the bundle's own.
         save: a folder for the composed pieces.
         workers: processes; by default one a core.
 
@@ -281,8 +281,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first sample")
     parser.add_argument("--generated", type=Path, help="folder of MIDI to judge, not composed now")
     parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
-    for name, kind in (("temperature", float), ("top-p", float), ("min-p", float), ("top-k", int)):
-        parser.add_argument(f"--{name}", type=kind, help="instead of the bundle's")
+    for name in ("temperature", "top-p", "min-p", "recall"):
+        parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
+    parser.add_argument("--top-k", type=int, help="instead of the bundle's")
     parser.add_argument("--train-index", type=Path, help=f"instead of {INDEX.name}")
     parser.add_argument("--dataset", type=Path, help="dataset.py's: exact shared runs")
     parser.add_argument("--write-index", type=Path, help="make the index of --dataset, and end")
@@ -302,7 +303,9 @@ def main() -> None:
             return
         if a.real is None:
             raise EvaluationError("--real is missing: name a folder of real MIDI files")
-        chosen = {name: getattr(a, name) for name in ("temperature", "top_p", "min_p", "top_k")}
+        chosen = {
+            name: getattr(a, name) for name in ("temperature", "top_p", "min_p", "top_k", "recall")
+        }
         report = evaluate(
             a.bundle,
             a.real,

@@ -48,7 +48,14 @@ from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
 
 WEIGHT_BLOCK = 128  # weights that share a scale
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast kernels
-SAMPLING = {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0, "duration_s": 90}
+SAMPLING = {
+    "temperature": 1.0,
+    "top_p": 0.95,
+    "top_k": 0,
+    "min_p": 0.0,
+    "recall": 2.0,  # nats; LOG.md
+    "duration_s": 90,
+}
 FLOAT32_LIMIT = 1e-3  # of a logit; measured 3e-5
 INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
 PARITY_POSITIONS = (1, 2, *range(3, 250, 13), 511, 800, 1000)

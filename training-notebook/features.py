@@ -158,10 +158,13 @@ def piano_roll(music: Music) -> NDArray[np.bool_]:
 
 def simultaneous_intervals(roll: NDArray[np.bool_]) -> FloatArray:
     """[12]: for how many ticks pairs of pitches sound together, per interval class."""
-    now = roll.astype(np.float64)
-    together = now.T @ now
-    low, high = np.triu_indices(128, 1)
-    return np.bincount((high - low) % 12, together[low, high], 12).astype(np.float64)
+    counts = np.zeros(12)
+    heard = np.flatnonzero(roll.any(0))
+    roll = roll[:, heard[0] : heard[-1] + 1]
+    # Not as a matrix product: its threads wait for each other where several processes measure.
+    for interval in range(1, roll.shape[1]):
+        counts[interval % 12] += np.count_nonzero(roll[:, :-interval] & roll[:, interval:])
+    return counts
 
 
 def consonance(intervals: FloatArray) -> float:

@@ -7,7 +7,7 @@ testing (reserved.txt) are not fetched at all. Your own MIDI needs none of this:
 dataset.py. Knows where pieces are and under which licences; not what becomes of them.
 
 - archive: four collections of the repository reubenson/midi-archive, a few megabytes.
-- chorales: Bach's in the corpus that comes with music21 (`pip install music21`; about a second
+- chorales: Bach's in the corpus that comes with music21 (`pip install music21`; half a second
   each to convert).
 - mutopia: the .mid files that mutopiaproject.org publishes, about 2,000 and one request each. The
   released model had MIDI made from the same scores with LilyPond 2.24 instead, with repeats
@@ -32,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from http.client import HTTPException
 from importlib import import_module
@@ -119,13 +120,13 @@ def fetch_chorales(out: Path, workers: int | None = None) -> int:
     missing = [path for path in scores if not (folder / f"{path.stem}.mid").exists()]
     # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
-        converted = pool.map(partial(_convert_score, folder=folder), missing)
-        failed = [
-            name
-            for name in tqdm(converted, "converting chorales", len(missing), disable=None)
-            if name
-        ]
+    try:
+        with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
+            converted = pool.map(partial(_convert_score, folder=folder), missing)
+            said = tqdm(converted, "converting chorales", len(missing), disable=None)
+            failed = [name for name in said if name]
+    except BrokenProcessPool as error:
+        raise FetchError("a process that converts chorales was killed: run this again") from error
     if failed:
         print(f"music21 could not convert {len(failed)} scores: {', '.join(failed[:5])} ...")
     facts = {"style": "chorale"}

@@ -18,7 +18,8 @@ from generate_tokens.request import Request, parse_request, seed_of
 
 STARTED = "2026-11-22T06:00:00Z"
 EVENTS = Path(__file__).parents[2] / "generate_tokens" / "events"
-NAMES = ["prompt", "style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "date"]
+NAMES = ["prompt", "style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p"]
+NAMES += ["recall", "date"]
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20)
@@ -37,6 +38,7 @@ legal_events = st.fixed_dictionaries(
         "top_p": st.floats(0, 1, exclude_min=True),
         "top_k": st.integers(0, 1000),
         "min_p": st.floats(0, 1, exclude_max=True),
+        "recall": st.integers(0, 10) | st.floats(0, 10),
         "date": st.dates(min_value=datetime.date(1970, 1, 1)).map(str),
     },
 )
@@ -56,6 +58,7 @@ def test_an_empty_event_takes_the_bundles_defaults(bundle: Bundle) -> None:
         top_p=0.95,
         top_k=0,
         min_p=0.0,
+        recall=0.0,
         date="2026-11-22",
     )
 
@@ -124,6 +127,8 @@ def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle
         ("top_k", 1.5),
         ("min_p", 1),
         ("min_p", -0.1),
+        ("recall", -1),
+        ("recall", 10.5),
         ("date", "22.11.2026"),
         ("date", "2026-02-30"),
         ("date", "2026-W01-1"),

@@ -7,14 +7,48 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate_tokens.variety import FREE_PITCHES, STUCK_PITCHES, WINDOW_NOTES, Variety
+from generate_tokens.variety import (
+    FREE_PITCHES,
+    LONGEST_FIGURE,
+    REPEATED_NOTES,
+    STUCK_PITCHES,
+    WINDOW_NOTES,
+    Variety,
+)
 
 
 def after(pitches: Iterable[int]) -> Variety:
-    variety = Variety()
-    for pitch in pitches:
-        variety.add(pitch)
+    """Each gap longer than the one before, so that no figure ever comes again."""
+    variety = Variety(range(100))
+    for i, pitch in enumerate(pitches):
+        variety.add(pitch, i * i)
     return variety
+
+
+def after_steps(pitches: Iterable[int]) -> Variety:
+    variety = Variety(range(100))
+    for i, pitch in enumerate(pitches):
+        variety.add(pitch, 6 * i)
+    return variety
+
+
+@given(st.lists(st.integers(10, 90), min_size=1, max_size=LONGEST_FIGURE))
+def test_a_figure_is_enough_after_sixteen_notes_of_repetition(figure: list[int]) -> None:
+    notes = [*figure, *(figure * 2 * REPEATED_NOTES)[: REPEATED_NOTES + 1]]
+    assert notes[len(notes) % len(figure)] in after_steps(notes).left_out
+    shortest = len(figure) == 1 or len(set(figure)) == len(figure)
+    if shortest and len(figure) > 1:
+        assert after_steps(notes[:-2]).left_out == set()
+
+
+def test_a_scale_that_leaves_the_keyboard_names_no_other_token() -> None:
+    assert after_steps(range(80, 100)).left_out == set()
+    assert after_steps(range(70, 90)).left_out == {90}
+
+
+def test_another_note_ends_the_figure() -> None:
+    assert after_steps([50] * 30).left_out == {50}
+    assert after_steps([*[50] * 30, 52]).left_out == set()
 
 
 def test_a_full_window_of_few_pitches_is_stuck() -> None:

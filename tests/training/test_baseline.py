@@ -141,6 +141,15 @@ def test_a_model_that_knows_nothing_needs_log_v_nats_a_token(corpus: Corpus) -> 
     assert facts["collections"]["attic"] == {k: facts[k] for k in facts["collections"]["attic"]}
 
 
+def test_the_model_does_not_see_the_future() -> None:
+    model = SeedModel(TINY).eval()
+    ids = torch.arange(20)[None]
+    changed = ids.clone()
+    changed[0, 12:] += 30
+    assert torch.equal(model(ids)[:, :12], model(changed)[:, :12])
+    assert not torch.equal(model(ids)[:, 12], model(changed)[:, 12])
+
+
 def test_windows_are_of_training_pieces_in_any_key(corpus: Corpus) -> None:
     is_pitch = ids_of("Pitch")
     config = replace(TINY, batch=64, context=128)
@@ -159,6 +168,14 @@ def test_windows_are_of_training_pieces_in_any_key(corpus: Corpus) -> None:
         corpus.ids[corpus.starts[i] : corpus.starts[i + 1]].astype(np.int64).tobytes() for i in held
     )
     assert not any(row.tobytes() in hidden for row in plain)
+
+
+def test_a_window_that_would_leave_the_keyboard_keeps_its_key(corpus: Corpus) -> None:
+    ids = np.zeros(100, np.int16) + seed_tokenizer()["Velocity_95"]
+    ids[[10, 50]] = seed_tokenizer()["Pitch_21"], seed_tokenizer()["Pitch_109"]
+    wide = replace(corpus, ids=ids, starts=np.array([0, 100]), validation=np.array([False]))
+    rows = draw(wide, np.random.default_rng(0), replace(TINY, context=128), transpose=True)
+    assert (rows[:, :100].numpy() == ids).all() and not rows[:, 100:].any()
 
 
 def test_training_lowers_the_loss_until_the_budget_is_spent(corpus: Corpus, tmp_path: Path) -> None:
@@ -218,14 +235,19 @@ def test_a_checkpoint_of_another_run_is_refused(corpus: Corpus, tmp_path: Path) 
 
 
 class Scripted(SeedModel):
-    """Plays one note a beat, always the same five tokens, and ends the piece after each."""
+    """Plays one note a beat, always the same five tokens, and ends the piece after each.
+
+    Every other time it ends it at once, so that pieces sampled together get out of step.
+    """
 
     def forward(self, ids: Tensor) -> Tensor:
         names = ("BOS_None", "TimeShift_1.0.8", "Program_0", "Pitch_60", "Velocity_95")
         order = [seed_tokenizer()[name] for name in (*names, "Duration_1.0.8", "EOS_None")]
         following = dict(pairwise(order))
         chosen = torch.tensor([[following.get(i, 0) for i in row] for row in ids.tolist()])
-        return 100.0 * torch.nn.functional.one_hot(chosen, TINY.vocabulary)
+        logits = 100.0 * torch.nn.functional.one_hot(chosen, TINY.vocabulary)
+        logits[..., order[-1]][ids == order[0]] = 100.0
+        return logits
 
 
 def test_a_sampled_piece_goes_on_after_an_end_and_stops_in_time() -> None:
@@ -240,6 +262,15 @@ def test_samples_are_those_of_their_seed(corpus: Corpus, tmp_path: Path) -> None
     first, again, other = (sample(model, TINY.context, 2, 1.0, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert first[0] != first[1]
+
+
+def test_the_command_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["baseline.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        baseline.main()
+    assert "--cpu-minutes" in capsys.readouterr().out
 
 
 def test_the_command_ends_with_its_figures(

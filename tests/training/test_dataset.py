@@ -80,6 +80,8 @@ def test_a_small_collection_still_has_a_piece_to_validate_on(archive: Path) -> N
     pieces = [read_piece(Source(p, "folk")) for p in sorted(archive.rglob("*.mid"))]
     dataset, _ = build_dataset(pieces, make_tokenizer())
     assert 1 <= dataset.validation.sum() < len(pieces)
+    alone, _ = build_dataset(pieces[:1], make_tokenizer())
+    assert not alone.validation.any(), "a single piece is to train on"
 
 
 def test_a_fragment_is_left_out(tmp_path: Path) -> None:
