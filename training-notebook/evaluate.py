@@ -133,7 +133,7 @@ def _runs(
         against = "the training set"
     elif index is not None:
         runs = RunIndex.load(index).longest(pieces)
-        against = "the training set, at most, by its index; shorter ones count as 11"
+        against = "the training set, by its index (a note or so too many; at least 11)"
     else:
         runs = [*longest_shared(real), *longest_shared(made, real)]
         against = "the real pieces (another one, for these): no index of the training set is here"

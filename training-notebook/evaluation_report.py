@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from features import SCALARS
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FloatArray = NDArray[np.float64]
 
@@ -229,6 +231,8 @@ class Report:
 
     def plot(self, path: Path | None = None) -> Figure:
         """A panel per scalar feature: how real and generated pieces are distributed."""
+        from matplotlib.figure import Figure  # slow to import, in every process that measures
+
         columns, rows = 5, -(-(len(SCALARS) + 1) // 5)
         figure = Figure(figsize=(3.1 * columns, 2.3 * rows), layout="constrained")
         panels = figure.subplots(rows, columns).flatten()

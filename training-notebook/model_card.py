@@ -10,7 +10,7 @@ NO_NOTE = (
     "`--data-note FILE`.\n"
 )
 COMPARED = {
-    "oa": "overlapped area of 30 musical features (OA)",
+    "oa": "overlapped area of musical features (OA)",
     "duplicates": "duplicate notes",
     "consonance": "consonance",
     "scale_consistency": "scale consistency",

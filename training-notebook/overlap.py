@@ -172,11 +172,13 @@ def _fingerprints(pieces: Sequence[Hashes]) -> list[NDArray[np.uint32]]:
 
 @dataclass(frozen=True)
 class RunIndex:
-    """Fingerprints of all runs of twelve notes in a training set: it names runs, and holds none.
+    """Fingerprints of all runs of twelve notes in a training set: it knows runs, and holds none.
 
-    A run of L notes is made of runs of twelve, so the longest stretch of known fingerprints is at
-    least as long as the longest shared run. Against the exact search, 94 held-out pieces came out
-    0.1 notes higher in the mean and one at most, counted from eleven on: fewer are not told apart.
+    A shared run of L notes is a stretch of L - 11 known fingerprints in a row. The converse need
+    not hold, and does not for music that goes round in circles: a stretch therefore ends where a
+    fingerprint comes back. Against the exact search, of 142 pieces 95 % came out the same or one
+    note higher, the others up to eight lower (runs that repeat themselves); counted from eleven
+    notes on, as shorter runs are not told apart.
 
     known: ascending. pieces, notes: how many of each it was made of.
     """
@@ -193,14 +195,20 @@ class RunIndex:
         return cls(known, len(pieces), sum(len(piece) + 1 for piece in pieces))
 
     def longest(self, pieces: Sequence[Hashes]) -> list[int]:
-        """Per piece, how many notes its longest run in the training set has at most."""
+        """Per piece, how many notes its longest run in the training set has."""
         runs = []
         for steps, prints in zip(pieces, _fingerprints(pieces), strict=True):
-            place = np.minimum(np.searchsorted(self.known, prints), max(len(self.known) - 1, 0))
-            found = self.known[place] == prints if len(self.known) else np.zeros(0, bool)
-            edges = np.flatnonzero(np.diff(np.concatenate(([False], found, [False]))))
-            stretch = int((edges[1::2] - edges[::2]).max(initial=0))
-            runs.append(min(GRAM_NOTES - 1 + stretch, len(steps) + 1))
+            place = np.searchsorted(self.known[:-1], prints)
+            found = self.known[place] == prints if len(self.known) else np.zeros(len(prints), bool)
+            longest = begin = 0
+            last: dict[int, int] = {}
+            for i, (known, fingerprint) in enumerate(
+                zip(found.tolist(), prints.tolist(), strict=True)
+            ):
+                begin = max(begin, last.get(fingerprint, -1) + 1) if known else i + 1
+                last[fingerprint] = i
+                longest = max(longest, i + 1 - begin)
+            runs.append(min(GRAM_NOTES - 1 + longest, len(steps) + 1))
         return runs
 
     def save(self, path: Path) -> None:
