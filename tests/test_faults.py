@@ -136,7 +136,7 @@ def test_a_short_budget_takes_several_rounds_to_the_same_bytes(
 ) -> None:
     event = {"duration_s": 90, "prompt": "fresh", "seed": 11}
     whole = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "whole")
-    with reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "2.8"}):
+    with reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "2.2"}):
         rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
     assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()
     record = Path(rounds.midi).with_suffix(".json").read_bytes()

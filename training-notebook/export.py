@@ -50,10 +50,10 @@ WEIGHT_BLOCK = 128  # weights that share a scale
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: int8 products, the fast kernels
 SAMPLING = {
     "temperature": 1.0,
-    "top_p": 0.97,
+    "top_p": 0.98,
     "top_k": 0,
     "min_p": 0.0,
-    "recall": 1.75,  # nats; LOG.md
+    "recall": 2.5,  # nats; LOG.md
     "duration_s": 90,
 }
 FLOAT32_LIMIT = 1e-3  # of a logit; measured 3e-5

@@ -330,6 +330,11 @@ def main() -> None:
     elif a.minutes:
         steps = steps_within(a.minutes, dataset, model_config, config, compile_model=compiled)
         config = replace(config, steps=steps)
+    windows = Windows(dataset, vocabulary, model_config.context)
+    held = np.flatnonzero(dataset.validation)
+    before = {}
+    if start_from and len(held):
+        before["nats_per_note_before"] = round(nats_per_note(start_from, windows, held), 4)
     started, cpu = time.monotonic(), time.process_time()
     model = train(
         dataset,
@@ -341,14 +346,13 @@ def main() -> None:
     )
     if processes > 1 and distributed.get_rank():
         return
-    windows = Windows(dataset, vocabulary, model_config.context)
-    held = np.flatnonzero(dataset.validation)
     nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": config.steps * config.tokens,
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
+        **before,
         "validation_nats_per_note": nats,
         "model": model_config.to_json(),
     }
