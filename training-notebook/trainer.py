@@ -273,7 +273,10 @@ def steps_within(
                 run.one_step(step_loss)
             took.append((time.monotonic() - began) / 3)
     short, whole = took
-    return max(1, int(60 * minutes / (config.short_share * (short - whole) + whole)))
+    steps = [max(1, int(60 * minutes / (config.short_share * (short - whole) + whole)))]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(steps)  # who measured otherwise would wait for ever
+    return steps[0]
 
 
 def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:
@@ -304,6 +307,8 @@ def main() -> None:
     a = parser.parse_args()
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's
     torch.set_num_threads(a.threads or max(1, (os.cpu_count() or 1) // processes))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's: a GPU each
     if processes > 1:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     dataset = Dataset.load(a.dataset)
