@@ -259,3 +259,15 @@ def test_temperature_zero_needs_no_luck(composer: Composer) -> None:
     first = composer.compose(cold, [], [], 60, StepClock()).ids
     second = composer.compose(replace(cold, seed=99), [], [], 60, StepClock()).ids
     assert first == second
+
+
+def test_bars_come_back_when_they_are_asked_to(composer: Composer) -> None:
+    repeated = []
+    for recall in (0, 10):
+        request = request_for(composer, duration_s=60, recall=recall)
+        ids = composer.compose(request, [], [], FOREVER_S).ids
+        bar = composer.bundle.vocabulary.index(("Bar", "None"))
+        text = " ".join(map(str, ids[2:-1]))
+        bars = text.split(f"{bar} ")[1:]
+        repeated.append(1 - len(set(bars)) / len(bars))
+    assert repeated[1] > repeated[0] + 0.1
