@@ -5,8 +5,9 @@
 #   layers/build.sh generate_tokens python3.13 x86_64 build/generate-deps.zip
 #
 # Writes OUT_ZIP and, beside it, OUT_ZIP.json with its digest and sizes. Builds for any runtime and
-# architecture from any machine, because only ready-made wheels are taken. When neither the pins
-# nor this script have changed since OUT_ZIP was written, it does nothing.
+# architecture from any machine, because only ready-made wheels are taken. Files in
+# FUNCTION_FOLDER/stand_ins/ take the place of packages that the function can do without. When
+# neither these nor the pins nor this script have changed since OUT_ZIP was written, it does nothing.
 set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
@@ -18,7 +19,7 @@ die() {
 }
 
 [[ $# -eq 4 ]] || die "usage: layers/build.sh FUNCTION_FOLDER RUNTIME ARCH OUT_ZIP"
-requirements=$1/requirements.txt runtime=$2 arch=$3 out=$4
+requirements=$1/requirements.txt stand_ins=$1/stand_ins runtime=$2 arch=$3 out=$4
 [[ -f $requirements ]] || die "$requirements is missing: it lists what the layer holds"
 [[ $runtime =~ ^python3\.[0-9]+$ ]] || die "RUNTIME must look like python3.13, not '$runtime'"
 case $arch in
@@ -28,12 +29,19 @@ case $arch in
 esac
 command -v "$PYTHON" >/dev/null || die "$PYTHON is missing: install Python 3, or set PYTHON"
 
-# Bytecode can only be compiled by the version that will run it. Without it each cold start compiles
-# everything that it imports: about two seconds for midi_save.
-bytecode=no
-[[ python$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])') == "$runtime" ]] && bytecode=yes
+# Bytecode can only be compiled by the version that will run it: this Python, or else another that
+# is installed. Version managers leave commands that start nothing, so each has to say its version.
+compiler=
+for candidate in "$PYTHON" "$runtime"; do
+  version=$("$candidate" -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+  if [[ $version == "$runtime" ]]; then
+    compiler=$candidate
+    break
+  fi
+done
 
-key=$(cat "$requirements" "$here/build.sh" "$here/pack.py" - <<<"$runtime $arch $bytecode" |
+shopt -s nullglob
+key=$(cat "$requirements" "$stand_ins"/*.py "$here/build.sh" "$here/pack.py" - <<<"$runtime $arch ${compiler:+bytecode}" |
   "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 if [[ -f $out && -f $out.json ]] && grep -q "\"key\": \"$key\"" "$out.json"; then
   exit 0
@@ -70,9 +78,19 @@ find . -type d \( -name tests -o -name test -o -name __pycache__ \) -prune -exec
 find . -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.[ach]' \) -delete
 cd "$OLDPWD"
 
-if [[ $bytecode == yes ]]; then
+for stand_in in "$stand_ins"/*.py; do
+  name=${stand_in##*/}
+  [[ ! -e $stage/python/${name%.py} && ! -e $stage/python/$name ]] ||
+    die "$requirements lists what $stand_in stands in for: delete one of the two"
+  cp "$stand_in" "$stage/python/"
+done
+
+if [[ $compiler ]]; then
   # unchecked-hash: valid whatever modification times the unpacking leaves. Paths as in Lambda.
-  "$PYTHON" -m compileall -q -j 2 --invalidation-mode unchecked-hash -s "$stage" -p /opt "$stage/python"
+  "$compiler" -m compileall -q -j 2 --invalidation-mode unchecked-hash -s "$stage" -p /opt "$stage/python"
+else
+  printf 'layers/build.sh: there is no %s here to compile the layer of %s: each cold start compiles what it imports, %s\n' \
+    "$runtime" "$1" "which doubles its CPU time. Install $runtime, or choose a runtime whose Python is here" >&2
 fi
 
 facts=$("$PYTHON" "$here/pack.py" "$stage/layer.zip" "python=$stage/python")

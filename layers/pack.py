@@ -47,8 +47,8 @@ def pack(
     """Writes the archive `out` (at once, or not at all) and returns the facts about it.
 
     `content_sha256` covers names and contents alone, so that it holds on machines whose zlib
-    compresses otherwise. Bytecode is left out of it: that is derived from the sources beside it,
-    and Python does not promise the same bytes twice.
+    compresses otherwise. Of bytecode it covers the names alone: whether it is there matters, its
+    content follows from the sources beside it, and Python does not promise the same bytes twice.
     """
     content = hashlib.sha256()
     unzipped_bytes = 0
@@ -64,9 +64,9 @@ def pack(
                 with path.open("rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 unzipped_bytes += path.stat().st_size
-                if not name.endswith(".pyc"):
-                    file_digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                    content.update(f"{name}\0{file_digest}\n".encode())
+                stable = b"" if name.endswith(".pyc") else path.read_bytes()
+                file_digest = hashlib.sha256(stable).hexdigest()
+                content.update(f"{name}\0{file_digest}\n".encode())
         zip_digest = hashlib.sha256(half.read_bytes()).digest()
         zip_bytes = half.stat().st_size
         half.replace(out)

@@ -16,14 +16,17 @@ from tests.deploy_tree import make_wheel
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+OTHER_RUNTIME = "python3.13" if RUNTIME != "python3.13" else "python3.12"
 
 
 def build(
-    folder: Path, out: Path, runtime: str = RUNTIME, arch: str = "x86_64"
+    folder: Path, out: Path, runtime: str = RUNTIME, arch: str = "x86_64", commands: str = ""
 ) -> subprocess.CompletedProcess[str]:
+    """`commands` is a folder whose programs are found before the machine's."""
+    path = os.pathsep.join([*filter(None, [commands]), os.environ["PATH"]])
     return subprocess.run(
         [str(ROOT / "layers" / "build.sh"), str(folder), runtime, arch, str(out)],
-        env={**os.environ, "PYTHON": sys.executable},
+        env={**os.environ, "PYTHON": sys.executable, "PATH": path},
         capture_output=True,
         text=True,
         check=False,
@@ -62,6 +65,18 @@ def test_content_and_names_alone_decide_the_digest(tmp_path: Path) -> None:
     assert first["content_sha256"] != renamed["content_sha256"]
 
 
+def test_the_digest_tells_whether_there_is_bytecode_but_not_which_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "one.py").write_text("1")
+    digests = [pack(tmp_path / "a.zip", [("x", folder)])["content_sha256"]]
+    for content in (b"1", b"2"):
+        (folder / "one.cpython-313.pyc").write_bytes(content)
+        digests.append(pack(tmp_path / "a.zip", [("x", folder)])["content_sha256"])
+    assert digests[0] != digests[1]
+    assert digests[1] == digests[2]
+
+
 def test_a_missing_file_leaves_the_old_archive(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"old")
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -83,10 +98,52 @@ def test_a_layer_holds_the_package_compiled_and_without_its_tests(
     assert json.loads(Path(f"{out}.json").read_text())["unzipped_bytes"] > 0
 
 
-def test_bytecode_of_another_version_is_left_out(function: Path, tmp_path: Path) -> None:
-    other = "python3.13" if RUNTIME != "python3.13" else "python3.12"
-    assert build(function, tmp_path / "layer.zip", other).returncode == 0
+def command(folder: Path, name: str, script: str) -> str:
+    folder.mkdir()
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_without_the_runtimes_python_there_is_no_bytecode_and_a_word_about_it(
+    function: Path, tmp_path: Path
+) -> None:
+    # What pyenv leaves on PATH for a version that is not in use.
+    no_python = command(tmp_path / "bin", OTHER_RUNTIME, "exit 127")
+    done = build(function, tmp_path / "layer.zip", OTHER_RUNTIME, commands=no_python)
+    assert done.returncode == 0
+    assert f"Install {OTHER_RUNTIME}" in done.stderr
     assert not [n for n in zipfile.ZipFile(tmp_path / "layer.zip").namelist() if "pyc" in n]
+
+
+def test_the_runtimes_python_compiles_when_it_is_not_the_one_that_builds(
+    function: Path, tmp_path: Path
+) -> None:
+    says_its_version = f'[ "$1" = -c ] && echo {OTHER_RUNTIME} || exec {sys.executable} "$@"'
+    python = command(tmp_path / "bin", OTHER_RUNTIME, says_its_version)
+    done = build(function, tmp_path / "layer.zip", OTHER_RUNTIME, commands=python)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [n for n in zipfile.ZipFile(tmp_path / "layer.zip").namelist() if "pyc" in n]
+
+
+def test_a_stand_in_is_in_the_layer_and_its_change_builds_anew(
+    function: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "layer.zip"
+    stand_in = function / "stand_ins" / "absent.py"
+    stand_in.parent.mkdir()
+    for content in ("value = 1\n", "value = 2\n"):
+        stand_in.write_text(content)
+        assert "built the layer" in build(function, out).stdout
+        assert zipfile.ZipFile(out).read("python/absent.py").decode() == content
+
+
+def test_a_stand_in_for_what_is_listed_is_refused(function: Path, tmp_path: Path) -> None:
+    (function / "stand_ins").mkdir()
+    (function / "stand_ins" / "tiny.py").write_text("")
+    done = build(function, tmp_path / "layer.zip")
+    assert done.returncode == 1
+    assert "stands in for" in done.stderr
 
 
 def test_an_unchanged_layer_is_not_built_again(function: Path, tmp_path: Path) -> None:
