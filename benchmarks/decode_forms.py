@@ -1,0 +1,358 @@
+"""The ways of decoding that decode.py compares: one piece of music, the same weights.
+
+Each takes the piece's tokens one after another, whatever its own logits say, so that all do the
+same work and their logits can be compared. Knows PyTorch's model, what the exporters make of it,
+and the deployed decoder; not what is measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
+
+from dataset import make_tokenizer, vocabulary_entries
+from export import folded_weights
+from model import Block, MusicModel, rms_norm
+from onnx_graph import build_graph, quantise_weights
+
+from generate_tokens.bundle import MODEL_FILE, Bundle
+from generate_tokens.decoder import Decoder
+from generate_tokens.sequence import PREFIX, Batch, TokenSequence
+from generate_tokens.state import Vocabulary
+
+Logits = NDArray[np.float32]
+Arguments = tuple[Tensor, ...]
+INPUTS = ("ids", "position", "program", "tick", "sounding", "form")  # MusicModel.forward's
+LONGEST_S = 3600.0
+MOST_STEPS = 18  # that are taken from where `rewind` goes to, other than to compare logits
+
+
+class Timed(Protocol):
+    """A way of decoding, of which a step can be timed."""
+
+    name: str
+
+    def rewind(self, count: int) -> None:
+        """Goes to where ``count`` tokens are in the cache, for at most `MOST_STEPS` from there."""
+
+    def step(self, index: int) -> object:
+        """Takes the token at ``index`` of the piece, the next that isn't in the cache."""
+
+
+class Form(Timed, Protocol):
+    """One that follows a piece. The first `PREFIX` tokens are in the cache from the beginning."""
+
+    def step(self, index: int) -> Logits:
+        """Logits [vocabulary] of what comes after the token at ``index``."""
+
+
+def session(path: Path) -> ort.InferenceSession:
+    """On one thread, as the deployed decoder's."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+# What is ours
+
+
+def told(bundle: Bundle, ids: Sequence[int]) -> TokenSequence:
+    """A piece ``BOS style ...`` and what the model is told with each of its tokens."""
+    sequence = TokenSequence(Vocabulary(bundle.vocabulary), ids[0], ids[1])
+    sequence.begin_piece(LONGEST_S)
+    for token in ids[PREFIX:]:
+        sequence.append(token)
+    return sequence
+
+
+def arguments(bundle: Bundle, ids: Sequence[int]) -> Arguments:
+    """The piece as `INPUTS` of PyTorch's model, [1, T] each, sounding [1, T, pitches]."""
+    window, features = told(bundle, ids).window(0, len(ids) - PREFIX)
+    sounding = features.unpacked(int(bundle.model["pitches"]))
+    tick = features.tick.astype(np.float32)
+    arrays = (window, features.position, features.program, tick, sounding, features.form)
+    return tuple(torch.from_numpy(array)[None] for array in arrays)
+
+
+class Ours:
+    """The deployed decoder, in a window that holds the whole piece."""
+
+    def __init__(self, name: str, bundle: Bundle, ids: Sequence[int]) -> None:
+        self.name = name
+        self._decoder = Decoder(bundle)
+        self._sequence = told(bundle, ids)
+        self._body = self._sequence.body
+        count = min(len(self._body), bundle.context - PREFIX)
+        self._decoder.prefill(0, *self._sequence.window(0, count))
+
+    def rewind(self, count: int) -> None:
+        self._decoder.row = count  # the rows behind are overwritten with what they hold
+
+    def step(self, index: int) -> Logits:
+        self._sequence.put(self._decoder, 0, index - PREFIX)
+        logits: Logits = self._decoder.step()[0]
+        return logits
+
+
+class Released(Ours):
+    """The deployed decoder in its own window, which slides."""
+
+    def rewind(self, count: int) -> None:
+        body = count - PREFIX
+        self._sequence.body = self._body[:body]
+        Batch(self._decoder, [self._sequence]).replay(body)
+        self._sequence.body = self._body
+        # A slide is no step: where one is near, a few rows back.
+        self._decoder.row = min(self._decoder.row, self._decoder.context - MOST_STEPS)
+
+    def decode(self, count: int) -> Iterator[Logits]:
+        """Takes ``count`` tokens after BOS and style; yields the logits before each.
+
+        Prefills, steps and slides as the composer does, but samples nothing.
+        """
+        body: list[int] = []
+        self._sequence.body = body
+        batch = Batch(self._decoder, [self._sequence])
+        batch.replay(0)
+        for token in self._body[:count]:
+            yield batch.logits(0)
+            body.append(token)
+            batch.push()
+        self._sequence.body = self._body
+
+
+def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Path) -> list[Ours]:
+    """The released graph in windows that hold the piece, the same with less int8, and released.
+
+    The graph itself has no window: only the decoder's buffers have.
+    """
+    wide = replace(bundle, model={**bundle.model, "context": len(ids)})
+    forms = [Released("released", bundle, ids), Ours("ours_int8_cache", wide, ids)]
+    exact = replace(wide, model={**wide.model, "kv_dtype": "float32"})
+    graph = build_graph(exact.model, folded_weights(model))
+    for name in ("ours_float32", "ours_int8"):
+        if name == "ours_int8":
+            graph = quantise_weights(graph)
+        directory = folder / name
+        directory.mkdir()
+        onnx.save(graph, directory / MODEL_FILE)
+        forms.append(Ours(name, replace(exact, directory=directory), ids))
+    return forms
+
+
+# What it is compared with
+
+
+class FoldedModel(MusicModel):
+    """The model with its sums of shared embedding rows made once, as our graph has them."""
+
+    table: Tensor
+    form_rows: Tensor
+
+    def __init__(self, model: MusicModel) -> None:
+        super().__init__(model.config, vocabulary_entries(make_tokenizer()))
+        self.load_state_dict(model.state_dict())
+        self.register_buffer("table", super().embedding().detach())
+        self.register_buffer("form_rows", super().forms().detach())
+        self.eval().requires_grad_(requires_grad=False)
+
+    def embedding(self) -> Tensor:
+        return self.table
+
+    def forms(self) -> Tensor:
+        return self.form_rows
+
+    def empty_cache(self, rows: int) -> list[Tensor]:
+        """Keys and values [1, KV, rows, D], layer after layer."""
+        config = self.config
+        shape = (1, config.kv_heads, rows, config.head_size)
+        return [torch.zeros(shape) for _ in range(2 * config.layers)]
+
+
+def cached_step(
+    model: FoldedModel,
+    token: Arguments,
+    index: Tensor,
+    cache: Callable[[int, Tensor], Tensor],
+) -> Tensor:
+    """Logits [1, vocabulary] after one token, by the model's own parts.
+
+    Args:
+        token: `INPUTS` of one token; ``index`` float32 [1, 1] is its place.
+        cache: takes the number of a cache and its new row [1, KV, 1, D], gives all [1, KV, P, D].
+    """
+    ids, position, program, tick, sounding, form = token
+    by_index, by_tick = index[..., None] * model.by_index, tick[..., None] * model.by_tick
+    angles = torch.cat((by_index, by_tick), -1)[:, :, None]
+    cos, sin = angles.cos(), angles.sin()
+    x = model.inputs(model.embedding(), ids, position, program, sounding, form)
+    for i, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        q, k, v = (part.transpose(1, 2) for part in block.queries_keys_values(x, cos, sin))
+        attended = functional.scaled_dot_product_attention(
+            q, cache(2 * i, k), cache(2 * i + 1, v), enable_gqa=q.shape[1] != k.shape[1]
+        )
+        x = x + block.out(attended.transpose(1, 2).reshape(x.shape))
+        gate, up = block.gate_up(rms_norm(x, block.norm_2)).chunk(2, -1)
+        x = x + block.down(functional.silu(gate) * up)
+    return functional.linear(rms_norm(x, model.norm), model.embedding())[:, 0]
+
+
+class Eager:
+    """PyTorch without a compiler; keys and values are written into buffers."""
+
+    name = "torch_eager"
+
+    def __init__(self, model: FoldedModel, piece: Arguments) -> None:
+        self._model, self._piece = model, piece
+        self._buffers = model.empty_cache(piece[0].shape[1])
+        for index in range(PREFIX):
+            self.step(index)
+
+    def rewind(self, count: int) -> None:
+        """The steps themselves know where they are."""
+
+    @torch.inference_mode()
+    def step(self, index: int) -> Logits:
+        def cache(number: int, row: Tensor) -> Tensor:
+            buffer = self._buffers[number]
+            buffer[:, :, index : index + 1] = row
+            return buffer[:, :, : index + 1]
+
+        token = tuple(array[:, index : index + 1] for array in self._piece)
+        place = torch.full((1, 1), float(index))
+        logits: Logits = cached_step(self._model, token, place, cache)[0].numpy()
+        return logits
+
+
+def export_onnx(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    shapes: tuple[Any, ...],
+    names: tuple[list[str], list[str]],
+    path: Path,
+) -> Path:
+    """What torch.onnx.export makes of a module. Needs the package onnxscript.
+
+    Args:
+        shapes: which dimensions of the example are free, as torch.export takes them.
+        names: of the inputs and of the outputs.
+    """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that free dimensions of one size share a name
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=names[0],
+            output_names=names[1],
+            verbose=False,
+        )
+        assert program is not None
+        program.save(path)
+    return path
+
+
+class Naive:
+    """The way of the project that this one follows: every token so far again, for each new one."""
+
+    name = "naive"
+
+    def __init__(self, model: FoldedModel, piece: Arguments, folder: Path) -> None:
+        tokens = torch.export.Dim("tokens", min=2, max=1 << 20)
+        example = tuple(array[:, :8] for array in piece)
+        shapes = tuple({1: tokens} for _ in INPUTS)
+        names = (list(INPUTS), ["logits"])
+        self._session = session(export_onnx(model, example, shapes, names, folder / "naive.onnx"))
+        self._arrays = {name: array.numpy() for name, array in zip(INPUTS, piece, strict=True)}
+
+    def rewind(self, count: int) -> None:
+        """There is no cache."""
+
+    def step(self, index: int) -> Logits:
+        window = {name: array[:, : index + 1] for name, array in self._arrays.items()}
+        logits: Logits = self._session.run(["logits"], window)[0][0, -1]
+        return logits
+
+
+class _ConcatStep(nn.Module):
+    """`cached_step` with a cache that grows by concatenation, as exporters know it."""
+
+    def __init__(self, model: FoldedModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(
+        self, token: Arguments, index: Tensor, past: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        present = list(past)
+
+        def cache(number: int, row: Tensor) -> Tensor:
+            present[number] = torch.cat((past[number], row), 2)
+            return present[number]
+
+        return cached_step(self._model, token, index, cache), present
+
+
+class Concat:
+    """What torch.onnx.export makes of a decoder with a cache. It never passes through numpy.
+
+    Args:
+        counts: tokens in the cache to which `rewind` will go.
+    """
+
+    name = "onnx_concat"
+
+    def __init__(
+        self, model: FoldedModel, piece: Arguments, counts: Sequence[int], folder: Path
+    ) -> None:
+        past = model.empty_cache(8)
+        example = (tuple(array[:, :1] for array in piece), torch.zeros(1, 1), past)
+        rows = torch.export.Dim("rows", min=2, max=1 << 20)
+        shapes: tuple[Any, ...] = (tuple({} for _ in INPUTS), {}, [{2: rows} for _ in past])
+        self._past = [f"past_{i}" for i in range(len(past))]
+        present = [f"present_{i}" for i in range(len(past))]
+        self._outputs = ["logits", *present]
+        names = ([*INPUTS, "index", *self._past], self._outputs)
+        path = export_onnx(_ConcatStep(model), example, shapes, names, folder / "concat.onnx")
+        self._session = session(path)
+        self._arrays = {name: array.numpy() for name, array in zip(INPUTS, piece, strict=True)}
+        empty = model.empty_cache(0)
+        self._caches = [ort.OrtValue.ortvalue_from_numpy(cache.numpy()) for cache in empty]
+        self._kept = dict.fromkeys((*counts, PREFIX), self._caches)
+        for index in range(PREFIX):
+            self.step(index)
+        self._kept[PREFIX] = self._caches
+
+    def rewind(self, count: int) -> None:
+        self._caches = self._kept[count]
+
+    def step(self, index: int) -> Logits:
+        if index in self._kept:
+            self._kept[index] = self._caches
+        feeds = {name: array[:, index : index + 1] for name, array in self._arrays.items()}
+        feeds["index"] = np.full((1, 1), index, np.float32)
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        values.update(zip(self._past, self._caches, strict=True))
+        logits, *self._caches = self._session.run_with_ort_values(self._outputs, values)
+        row: Logits = logits.numpy()[0]
+        return row
