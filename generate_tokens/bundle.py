@@ -16,12 +16,15 @@ from typing import Any
 
 from generate_tokens.errors import BundleError, ModelMismatchError, TokensError
 
-FORMAT = 2
+FORMAT = 3
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "bundle.json"
 CARD_FILE = "MODEL_CARD.md"
-SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "recall", "duration_s")
+SAMPLING_FIELDS = (
+    *("temperature", "top_p", "top_k", "min_p", "recall"),
+    *("candidates", "duration_s"),
+)
 
 
 @dataclass(frozen=True)

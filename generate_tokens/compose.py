@@ -1,8 +1,9 @@
 """Composes: token after token under the grammar, until the piece is long enough or time is up.
 
-A pure function of bundle, request, prompt and the ids so far: how often it was interrupted changes
-nothing, because a resumed piece fills its window exactly as the uninterrupted one did. Knows
-neither Lambda nor S3.
+Several candidates are composed in step. At a quarter and at half of the wanted length the worse
+half of them leaves, down to two; of what is finished the best is kept. A pure function of bundle,
+request, prompt and the ids so far: how often it was interrupted changes nothing. Knows neither
+Lambda nor S3.
 """
 
 from __future__ import annotations
@@ -12,139 +13,73 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
+from generate_tokens.choice import faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.grammar import Grammar
 from generate_tokens.prompt import opening_after
-from generate_tokens.recall import Recall
 from generate_tokens.request import Request, parse_request
 from generate_tokens.sampling import Uniforms, sample
+from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from generate_tokens.state import (
     BAR,
     DURATION,
     EOS,
     KINDS,
     LONG_AGO_BARS,
-    PITCH,
+    PAD,
     STYLE,
-    TEMPO,
     TICKS_PER_BEAT,
-    FeatureRecorder,
-    Features,
     MusicState,
     Vocabulary,
 )
-from generate_tokens.variety import Variety
 
-PREFIX = 2  # BOS and the style stand at the head of every window
 LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
+# What is kept back of the budget, in units of the slowest step: the next may be slower than all
+# before, and the answer has to be put into words and sent. Both grow where a core is shared.
+RESERVE_STEPS = 4
+HALVINGS = (
+    0.25,
+    0.5,
+)  # shares of the wanted length after which the worse half of candidates leaves
+FINALISTS = 2  # of which there are never fewer
+UNFINISHED, ENDED, BUDGET = "unfinished", "duration", "budget"
 
 
 @dataclass(frozen=True)
 class Composition:
-    """``ids`` is the whole piece so far, ``BOS style Bar ...``, with EOS once it is finished."""
+    """How far a call came.
 
+    Attributes:
+        candidates: the ids of each as they were sampled, ``BOS style Bar ...``, and EOS once it has
+            ended or PAD once it has left: what the next call goes on from.
+        ids: the finished piece, the best of the candidates; empty before.
+        stopped: `UNFINISHED`; or what finished the piece: `ENDED` near its wanted length, or
+            `BUDGET`.
+        faults: by candidate, what it lost by name (`choice.faults_of`), where there was a choice.
+        music_s: length of the piece, or of what there is of its longest candidate.
+        sampled: tokens of all candidates in this call; ``decode_s`` the time that they took.
+    """
+
+    candidates: list[list[int]]
     ids: list[int]
-    finished: bool
+    stopped: str
+    faults: list[dict[str, float]]
     music_s: float
     sampled: int
     decode_s: float
 
+    @property
+    def finished(self) -> bool:
+        return self.stopped != UNFINISHED
 
-class _Sequence:
-    """What the model has been told: behind BOS and style, the prompt and the piece.
 
-    The window of C rows slides when it is full: the last C/2 tokens move up behind the prefix and
-    are prefilled. Where it slides depends on the count of tokens alone.
-    """
-
-    def __init__(
-        self, bundle: Bundle, vocabulary: Vocabulary, decoder: Decoder, style: int
-    ) -> None:
-        self._prefix = [bundle.bos_id, style]
-        self._decoder = decoder
-        self.state = MusicState(vocabulary)
-        self._pitches = range(*vocabulary.ranges[PITCH])
-        self.variety = Variety(self._pitches)
-        self.recall = Recall(vocabulary.ranges[BAR][0])
-        self._body: list[int] = []
-        self._features = FeatureRecorder(vocabulary)
-        self._duration_s: float | None = None
-        self._programs = vocabulary.programs
-        self._sounding_bytes = (vocabulary.pitches + 7) // 8
-        self._capacity = decoder.context - PREFIX
-        self._kept = decoder.context // 2
-        self._origin_tick = 0
-
-    def begin_piece(self, duration_s: float) -> None:
-        """What follows is a piece of about this length; what came before was its prompt."""
-        self.state.begin_piece()
-        self._duration_s = duration_s
-
-    def bars_left(self) -> int | None:
-        """Bars that the piece may still have, this one included; None while that is not known."""
-        return None if self._duration_s is None else self.state.bars_left(self._duration_s)
-
-    def append(self, token: int) -> None:
-        """Takes a token into the state without running the model."""
-        self.state.step(token)
-        if self.state.kind != TEMPO:  # only a piece's first bar has one
-            self.recall.add(token)
-        if token in self._pitches:
-            self.variety.add(token, self.state.tick)
-        self._body.append(token)
-        left = self.bars_left()
-        self._features.record(self.state, 0 if left is None else max(1, left))
-
-    def replay(self, from_count: int) -> None:
-        """Runs the model as an uninterrupted run did that prefilled its first ``from_count``."""
-        count = len(self._body)
-        if count > self._capacity:
-            stride = self._capacity - self._kept
-            slides = (count - self._capacity - 1) // stride
-            point = self._capacity + slides * stride
-            self._prefill(point - self._kept, point)
-        else:
-            point = from_count
-            self._prefill(0, point)
-        for index in range(point, count):
-            self._run(index)
-
-    def push(self, token: int) -> None:
-        """Appends a token and runs the model on it, sliding the window first when it is full."""
-        if self._decoder.row == self._decoder.context:
-            end = len(self._body)
-            self._prefill(end - self._kept, end)
-        self.append(token)
-        self._run(len(self._body) - 1)
-
-    def _prefill(self, start: int, stop: int) -> None:
-        rows = self._features
-        self._origin_tick = rows.tick[start] if start < stop else 0
-        pad = [0] * PREFIX
-        width = self._sounding_bytes
-        packed = b"".join((bytes(PREFIX * width), *rows.sounding[start:stop]))
-        features = Features(
-            position=np.array(pad + rows.position[start:stop], np.int64),
-            program=np.array([self._programs] * PREFIX + rows.program[start:stop], np.int64),
-            tick=np.array(pad + [t - self._origin_tick for t in rows.tick[start:stop]], np.int64),
-            sounding=np.frombuffer(packed, np.uint8).reshape(-1, width),
-            form=np.array(pad + rows.form[start:stop], np.int64),
-        )
-        self._decoder.prefill(np.array(self._prefix + self._body[start:stop], np.int64), features)
-
-    def _run(self, index: int) -> None:
-        rows = self._features
-        self._decoder.step(
-            self._body[index],
-            rows.position[index],
-            rows.program[index],
-            rows.tick[index] - self._origin_tick,
-            int.from_bytes(rows.sounding[index], "little"),
-            rows.form[index],
-        )
+def no_answer(_tokens: int) -> float:
+    """Seconds that an answer with so many tokens takes beside `RESERVE_STEPS`."""
+    return 0.0
 
 
 class Composer:
@@ -158,112 +93,251 @@ class Composer:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         try:
-            self._decoder = Decoder(bundle)
+            self.decoder = Decoder(bundle)
             self.vocabulary = Vocabulary(bundle.vocabulary)
             self._grammar = Grammar(self.vocabulary, bundle.grammar)
             if bundle.ticks_per_beat != TICKS_PER_BEAT:
                 raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
             defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
-            style = next(iter(bundle.styles))
-            sequence = _Sequence(bundle, self.vocabulary, self._decoder, bundle.styles[style])
-            sequence.state.kind = STYLE
-            sequence.replay(0)
-            self._masked = np.zeros(self.vocabulary.size, np.float32)
-            self._sample(sequence, defaults, 0.5)
-            self._decoder.step(bundle.bos_id, 0, 0, 0, 0, 0)
+            self._slide_s = self._try(defaults)
         except BundleError:
             raise
         except Exception as error:
             raise BundleError(f"{bundle.directory}: bundle.json does not fit: {error}") from error
 
+    def _try(self, request: Request) -> float:
+        """Samples a token, and measures in seconds what it takes to slide a window."""
+        style = next(iter(self.bundle.styles.values()))
+        sequence = TokenSequence(self.vocabulary, self.bundle.bos_id, style)
+        batch = Batch(self.decoder, [sequence])
+        batch.replay(0)
+        self._sample(sequence, batch.logits(0), request, 0.5)
+        bar = self.vocabulary.ranges[BAR][0]
+        for _ in range(batch.kept):
+            sequence.append(bar)
+        began = time.perf_counter()
+        batch.replay(batch.kept)
+        batch.push()
+        return time.perf_counter() - began
+
     def compose(
         self,
         request: Request,
         prompt: Sequence[int],
-        so_far: Sequence[int],
+        so_far: Sequence[Sequence[int]],
         budget_s: float,
         clock: Callable[[], float] = time.monotonic,
+        answer_s: Callable[[int], float] = no_answer,
     ) -> Composition:
         """Goes on from ``so_far`` (empty at first) for at most ``budget_s`` seconds.
 
         Args:
             prompt: bars that come before the piece, not part of it; at most half the context.
-            so_far: ids of the piece, ``BOS style Bar ...``, as an earlier call returned them.
+            so_far: the `Composition.candidates` of an earlier call.
+            answer_s: what an answer with so many tokens takes; kept back of the budget, too.
 
         Raises:
-            TokensError: prompt or ids that are not music.
-            BudgetError: not one token fits the budget.
+            TokensError: prompt or ids that are not music, or candidates that were not in step.
+            BudgetError: not one token fits the budget, or a piece that must be closed has no note.
         """
-        began = clock()
+        began = now = clock()
         deadline = began + budget_s
-        style = self.bundle.styles[request.style or ""]
-        sequence = _Sequence(self.bundle, self.vocabulary, self._decoder, style)
+        opening = [self.bundle.bos_id, self.bundle.styles[request.style or ""]]
+        pieces = [list(ids) for ids in so_far or [opening] * request.candidates]
+        self._check_candidates(pieces, request, opening)
         self.check(prompt, "the prompt's ids")
+        sequences = [self._sequence(prompt, ids, request, opening) for ids in pieces]
+        batch = Batch(self.decoder, sequences)
+        batch.replay(len(prompt))
+        self._drop_over(batch, pieces)  # what left just before the call ended
+        forced = opening_after(prompt, self.vocabulary)
+        uniforms = [Uniforms(request.seed, number) for number in range(len(pieces))]
+        already = sum(map(len, pieces))
+        halvings = self._halvings_due(batch, sequences, request)
+        slowest_s = self._slide_s * len(pieces)
+        first = True  # The first step is taken however little time is left: each round comes on.
+        while batch.slots:
+            now, before = clock(), now
+            if not first:
+                slowest_s = max(slowest_s, now - before)
+            tokens = sum(map(len, pieces)) + len(batch.slots)
+            reserve_s = RESERVE_STEPS * slowest_s + answer_s(tokens)
+            if now + (0 if first else reserve_s) >= deadline:
+                break
+            first = False
+            for slot, number in enumerate(batch.slots):
+                sequence, ids = sequences[number], pieces[number]
+                index = len(ids) - PREFIX
+                if index < len(forced):
+                    token = forced[index]
+                else:
+                    uniform = uniforms[number][index]
+                    token = self._sample(sequence, batch.logits(slot), request, uniform)
+                if self._ends(sequence, token):
+                    ids.append(self.bundle.eos_id)
+                else:
+                    ids.append(token)
+                    sequence.append(token)
+            self._drop_over(batch, pieces)
+            if batch.slots:
+                batch.push()
+            while halvings < self._halvings_due(batch, sequences, request):
+                halvings += 1
+                self._halve(batch, pieces)
+        stopped = UNFINISHED if batch.slots else ENDED
+        if batch.slots and request.budget_end == "close":
+            stopped = BUDGET
+        sampled = sum(map(len, pieces)) - already
+        if not sampled:
+            raise BudgetError(
+                f"{budget_s:.1f} s are too short to go on from {already} tokens: raise the "
+                "function's time-out or its memory"
+            )
+        longest_s = max(sequence.state.end_s for sequence in sequences)
+        chosen: list[int] = []
+        faults: list[dict[str, float]] = []
+        if stopped != UNFINISHED:
+            chosen, faults = self._choose(pieces, request)
+            longest_s = music_of(chosen[PREFIX:-1], self.vocabulary)[1]
+        return Composition(
+            pieces, chosen, stopped, faults, round(longest_s, 3), sampled, clock() - began
+        )
+
+    def _check_candidates(
+        self, pieces: Sequence[Sequence[int]], request: Request, opening: list[int]
+    ) -> None:
+        if len(pieces) != request.candidates:
+            raise TokensError(f"there are {len(pieces)} candidates, not {request.candidates}")
+        for number, ids in enumerate(pieces):
+            where = f"candidate {number}'s ids"
+            if list(ids[:PREFIX]) != opening:
+                raise TokensError(f"{where} do not begin with BOS and the request's style")
+            self.check(ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:], where)
+        going_on = [len(ids) for ids in pieces if not self._is_over(ids)]
+        if not going_on:
+            raise TokensError("every candidate's ids have an EOS: there is nothing to go on with")
+        over = [len(ids) - 1 for ids in pieces if self._is_over(ids)]
+        if len(set(going_on)) > 1 or max(over, default=0) > going_on[0]:
+            raise TokensError("the candidates' ids have not come equally far")
+
+    def _sequence(
+        self, prompt: Sequence[int], ids: Sequence[int], request: Request, opening: list[int]
+    ) -> TokenSequence:
+        """What the model has been told of one candidate."""
+        sequence = TokenSequence(self.vocabulary, *opening)
         if prompt:
             sequence.state.bars_before = LONG_AGO_BARS  # the middle of something, so no opening
         for token in prompt:
             sequence.append(token)
         sequence.begin_piece(request.duration_s)
-        piece = list(so_far) or [self.bundle.bos_id, style]
-        if piece[:PREFIX] != [self.bundle.bos_id, style]:
-            raise TokensError("the piece's ids do not begin with BOS and the request's style")
-        self.check(piece[PREFIX:], "the piece's ids")
-        for token in piece[PREFIX:]:
+        for token in ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:]:
             sequence.append(token)
-        if len(piece) == PREFIX:
+        if len(ids) == PREFIX:
             sequence.state.kind = STYLE
-        sequence.replay(len(prompt))
-        forced = opening_after(prompt, self.vocabulary)
-        already = len(piece)
-        uniforms = Uniforms(request.seed)
-        finished = False
-        while clock() < deadline:
-            index = len(piece) - PREFIX
-            token = (
-                forced[index]
-                if index < len(forced)
-                else self._sample(sequence, request, uniforms[index])
-            )
-            too_late = (sequence.bars_left() or 0) <= -LATEST_END_BARS
-            if self.vocabulary.kind[token] == EOS or (
-                too_late and self.vocabulary.kind[token] == BAR
-            ):
-                while len(piece) > PREFIX and self.vocabulary.kind[piece[-1]] != DURATION:
-                    piece.pop()  # bars without a note
-                piece.append(self.bundle.eos_id)
-                finished = True
-                break
-            piece.append(token)
-            sequence.push(token)
-        if len(piece) == already:
-            raise BudgetError(
-                f"{budget_s:.1f} s are too short to go on from {already} tokens: raise the "
-                "function's time-out"
-            )
-        return Composition(
-            ids=piece,
-            finished=finished,
-            music_s=round(sequence.state.end_s, 3),
-            sampled=len(piece) - already,
-            decode_s=clock() - began,
-        )
+        return sequence
 
-    def _sample(self, sequence: _Sequence, request: Request, uniform: float) -> int:
-        state = sequence.state
-        masked = self._grammar.mask(
-            self._decoder.logits,
-            state,
-            self._masked,
-            may_end=(left := sequence.bars_left()) is not None and left <= 1,
-        )
+    def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> None:
+        for number in [n for n in batch.slots if self._is_over(pieces[n])]:
+            batch.drop(number)
+
+    def _is_over(self, ids: Sequence[int]) -> bool:
+        """Whether a candidate has ended or left."""
+        return self.vocabulary.kind[ids[-1]] in (EOS, PAD)
+
+    @staticmethod
+    def _halvings_due(batch: Batch, sequences: Sequence[TokenSequence], request: Request) -> int:
+        """How many of `HALVINGS` every candidate that goes on has passed; 0 when none may leave."""
+        if len(batch.slots) <= FINALISTS:
+            return 0
+        seconds = min(sequences[n].state.seconds for n in batch.slots)
+        return sum(seconds >= share * request.duration_s for share in HALVINGS)
+
+    def _halve(self, batch: Batch, pieces: Sequence[list[int]]) -> None:
+        """The worse half of the candidates that go on leaves, as far as `FINALISTS` allow."""
+        going_on = sorted(batch.slots)
+        stay = max(FINALISTS, (len(going_on) + 1) // 2)
+        if len(going_on) <= stay:
+            return
+        faults = {n: sum(faults_of(pieces[n][PREFIX:], self.vocabulary).values()) for n in going_on}
+        for number in sorted(going_on, key=lambda n: (faults[n], n))[stay:]:
+            pieces[number].append(self.vocabulary.ranges[PAD][0])
+            batch.drop(number)
+
+    def _sample(
+        self,
+        sequence: TokenSequence,
+        logits: NDArray[np.float32],
+        request: Request,
+        uniform: float,
+    ) -> int:
+        """The next token; changes ``logits``."""
+        left = sequence.left
+        may_end = left is not None and left <= 1
+        ids = self._grammar.choices(sequence.state, may_end)
         if request.recall:
             for token in sequence.recall.continuations:
-                masked[token] += request.recall
-        for pitch in sequence.variety.left_out:
-            masked[pitch] = -np.inf
-        return sample(
-            masked, uniform, request.temperature, request.top_k, request.top_p, request.min_p
+                logits[token] += request.recall
+        for token in self._grammar.struck(sequence.state):
+            logits[token] = -np.inf
+        for token in sequence.variety.left_out:
+            logits[token] = -np.inf
+        index = sample(
+            logits[ids],
+            uniform,
+            request.temperature,
+            request.top_k,
+            request.top_p,
+            request.min_p,
         )
+        return int(ids[index])
+
+    def _ends(self, sequence: TokenSequence, token: int) -> bool:
+        """Whether the piece is over: by its own end, or cut before a bar that is too late."""
+        kind = self.vocabulary.kind[token]
+        return kind == EOS or (kind == BAR and (sequence.left or 0) <= -LATEST_END_BARS)
+
+    def _choose(
+        self, pieces: Sequence[list[int]], request: Request
+    ) -> tuple[list[int], list[dict[str, float]]]:
+        """The best piece, BOS to EOS, and the faults of each where there was a choice."""
+        closed = [self._closed(ids) for ids in pieces]
+        finalists = [n for n, ids in enumerate(closed) if ids]
+        if not finalists:
+            raise BudgetError("the budget ended before the first whole note: raise the time-out")
+        if len(pieces) == 1:
+            return closed[0], []
+        faults = [
+            faults_of_piece(
+                ids[PREFIX:-1],
+                self.vocabulary,
+                request.duration_s,
+                ended=raw[-1] == self.bundle.eos_id,
+            )
+            if ids
+            else faults_of(raw[PREFIX:-1], self.vocabulary)
+            for ids, raw in zip(closed, pieces, strict=True)
+        ]
+        best = min(finalists, key=lambda n: (sum(faults[n].values()), n))
+        return closed[best], faults
+
+    def _closed(self, ids: Sequence[int]) -> list[int]:
+        """The piece with EOS after its last note, of the last whole bar if it was not over.
+
+        Empty for a candidate that left, or has no note.
+        """
+        kind = self.vocabulary.kind
+        if kind[ids[-1]] == PAD:
+            return []
+        whole = list(ids)
+        if kind[whole[-1]] == EOS:
+            whole.pop()
+        else:
+            lines = [i for i, token in enumerate(whole) if kind[token] == BAR]
+            if lines and any(kind[token] == DURATION for token in whole[: lines[-1]]):
+                del whole[lines[-1] :]
+        while whole and kind[whole[-1]] != DURATION:
+            whole.pop()  # bars without a note
+        return [*whole, self.bundle.eos_id] if whole else []
 
     def check(self, ids: Sequence[int], where: str) -> None:
         """Refuses ids from outside that are not music: the tracker may trust what passes.

@@ -1,8 +1,8 @@
-"""One onnxruntime session that prefills a window and then takes one token at a time.
+"""One onnxruntime session that prefills windows and then takes a token of each sequence at a time.
 
-Buffers are bound once and only mutated: the cache is one OrtValue bound as past and present, and
-row p of the rotary tables is written just before the token at cache row p is run. Knows the graph
-that the bundle describes; not what the tokens mean.
+Buffers are bound once and only mutated: the cache is one array bound as past and present, and each
+token's row of the rotary tables is written just before the token is run. Knows the graph that the
+bundle describes; not what the tokens mean.
 """
 
 from __future__ import annotations
@@ -17,15 +17,26 @@ from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError
 from generate_tokens.state import Features
 
+INPUTS = ("ids", "position_in_bar", "current_program", "place_in_form", "rotary_row")
+
 
 class Decoder:
-    """Next-token logits for one sequence in a window of ``context`` rows.
+    """Next-token logits of sequences that go in step, each in a slot: a window of ``context`` rows.
+
+    Args:
+        slots: how many sequences there may be at once; `reserve` makes room for more.
+
+    Attributes:
+        row: rows that are filled, in every slot that is in use.
+        logits: float32 [slots, vocabulary], overwritten by every call.
 
     Raises:
         BundleError: onnxruntime refuses the graph, or it isn't the one that bundle.json describes.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    logits: NDArray[np.float32]
+
+    def __init__(self, bundle: Bundle, slots: int = 1, threads: int = 1) -> None:
         model = bundle.model
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads  # Lambda at 1,769 MB is one core
@@ -37,55 +48,67 @@ class Decoder:
             )
             self.context = int(model["context"])
             self._pitches = int(model["pitches"])
-            heads, size, layers = model["kv_heads"], model["head_size"], model["layers"]
+            self._layers = int(model["layers"])
+            self._cache_shape = (int(model["kv_heads"]), self.context, int(model["head_size"]))
             self._by_index = np.array(model["rotary"]["by_index"], np.float64)
             self._by_tick = np.array(model["rotary"]["by_tick"], np.float64)
-            dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
+            self._dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
         except Exception as error:  # onnxruntime's exceptions have no public common class
             raise BundleError(f"{bundle.model_path} cannot be loaded: {error}") from error
-        shape = (1, heads, self.context, size)
+        self._vocabulary = len(bundle.vocabulary)
+        self._slots = 0
+        self.row = 0
+        self.reserve(slots)
+
+    def reserve(self, slots: int) -> None:
+        """Makes room for so many sequences. What more room than before is made for is lost."""
+        if slots <= self._slots:
+            return
+        self._slots = slots
         self._caches = {
-            f"{kind}_{i}": ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, dtype))
-            for i in range(layers)
+            f"{kind}_{layer}": np.zeros((slots, *self._cache_shape), self._dtype)
+            for layer in range(self._layers)
             for kind in ("key", "value")
         }
-        half = size // 2
-        self._cos = np.zeros((self.context, half), np.float32)
-        self._sin = np.zeros((self.context, half), np.float32)
+        self.logits = np.zeros((slots, self._vocabulary), np.float32)
+        # The angles by index are the same for ever; those by musical time come with each token.
+        by_index = np.arange(self.context)[:, None] * self._by_index
+        shape = (slots, self.context, len(self._by_index) + len(self._by_tick))
+        self._cos, self._sin = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._cos[..., : len(self._by_index)] = np.cos(by_index)
+        self._sin[..., : len(self._by_index)] = np.sin(by_index)
+        self._ticks = np.zeros((slots, 1))
+        self._angles = np.zeros((slots, len(self._by_tick)))
+        self._first_rows = self.context * np.arange(slots)[:, None]
+        self._new = {name: np.zeros((slots, 1), np.int64) for name in INPUTS}
+        self._ids, self._position, self._program, self._form, self._rotary_row = self._new.values()
+        self._sounding = np.zeros((slots, 1, self._pitches), np.float32)
+        self._sounding_bits = [0] * slots
+        self._last_row = np.zeros(slots, np.int32)
         self._rows = np.zeros((), np.int32)
-        self._last_row = np.zeros(1, np.int32)
-        self.logits: NDArray[np.float32] = np.zeros(len(bundle.vocabulary), np.float32)
-        self._ids = np.zeros((1, 1), np.int64)
-        self._position = np.zeros((1, 1), np.int64)
-        self._program = np.zeros((1, 1), np.int64)
-        self._form = np.zeros((1, 1), np.int64)
-        self._sounding = np.zeros((1, 1, self._pitches), np.float32)
-        self._sounding_bits = 0
-        self._sounding_bytes = (self._pitches + 7) // 8
-        self._step_binding = self._bind(
-            self._ids, self._position, self._program, self._form, self._sounding
-        )
-        self.row = 0  # rows of the cache that are filled
+        self._step_bindings: dict[int, ort.IOBinding] = {}
 
-    def _bind(self, *new: NDArray[Any]) -> ort.IOBinding:
-        """A binding of these new-token arrays and of the persistent buffers."""
+    def _bind(self, new: dict[str, NDArray[Any]], slots: slice) -> ort.IOBinding:
+        """A binding of these new-token arrays [B, ...] and of the buffers of B ``slots``."""
         binding = self._session.io_binding()
-        names = ("ids", "position_in_bar", "current_program", "place_in_form", "sounding_now")
-        fixed = {"cos": self._cos, "sin": self._sin, "last_row": self._last_row, "rows": self._rows}
-        for name, array in {**dict(zip(names, new, strict=True)), **fixed}.items():
+        batch = slots.stop - slots.start
+        width = self._cos.shape[-1]
+        tables = {"cos": self._cos.reshape(-1, width), "sin": self._sin.reshape(-1, width)}
+        rows = {"last_row": self._last_row[slots], "rows": self._rows}
+        for name, array in {**new, **tables, **rows}.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, cache in self._caches.items():
-            binding.bind_ortvalue_input(f"past_{name}", cache)
-            binding.bind_ortvalue_output(f"present_{name}", cache)
-        binding.bind_output(
-            "logits", "cpu", 0, np.float32, (1, self.logits.size), self.logits.ctypes.data
-        )
+            place = (self._dtype, (batch, *self._cache_shape), cache[slots].ctypes.data)
+            binding.bind_input(f"past_{name}", "cpu", 0, *place)
+            binding.bind_output(f"present_{name}", "cpu", 0, *place)
+        shape = (batch, self._vocabulary)
+        binding.bind_output("logits", "cpu", 0, np.float32, shape, self.logits[slots].ctypes.data)
         return binding
 
-    def prefill(self, ids: NDArray[np.int64], features: Features) -> NDArray[np.float32]:
-        """Fills the cache from row 0 with T tokens; logits [vocabulary] after the last.
+    def prefill(self, slot: int, ids: NDArray[np.int64], features: Features) -> NDArray[np.float32]:
+        """Fills a slot from row 0 with T tokens; logits [vocabulary] after the last.
 
-        The result is a view that the next call overwrites. Ticks count from the window's first.
+        Ticks count from the window's first token. `step` needs every slot filled equally far.
 
         Raises:
             ValueError: no tokens, or more than the context.
@@ -93,34 +116,56 @@ class Decoder:
         count = len(ids)
         if not 0 < count <= self.context:
             raise ValueError(f"{count} tokens do not fit a context of {self.context}")
-        angles = np.concatenate(
-            (
-                np.arange(count)[:, None] * self._by_index,
-                features.tick[:, None] * self._by_tick,
-            ),
-            axis=1,
-        )
-        np.cos(angles, out=self._cos[:count], casting="same_kind")
-        np.sin(angles, out=self._sin[:count], casting="same_kind")
-        arrays = (
-            np.ascontiguousarray(ids, np.int64)[None],
-            np.ascontiguousarray(features.position, np.int64)[None],
-            np.ascontiguousarray(features.program, np.int64)[None],
-            np.ascontiguousarray(features.form, np.int64)[None],
-            features.unpacked(self._pitches)[None],
-        )
-        self._last_row[0], self._rows[...] = count - 1, count
-        self._session.run_with_iobinding(self._bind(*arrays))
+        angles = features.tick[:, None] * self._by_tick
+        by_tick = slice(len(self._by_index), None)
+        np.cos(angles, out=self._cos[slot, :count, by_tick], casting="same_kind")
+        np.sin(angles, out=self._sin[slot, :count, by_tick], casting="same_kind")
+        rotary_row = self._first_rows[slot] + np.arange(count)
+        arrays = (ids, features.position, features.program, features.form, rotary_row)
+        new: dict[str, NDArray[Any]] = {
+            name: np.ascontiguousarray(array, np.int64)[None]
+            for name, array in zip(INPUTS, arrays, strict=True)
+        }
+        new["sounding_now"] = features.unpacked(self._pitches)[None]
+        # The first token, to which all others attend, has activations 30 times as large as theirs.
+        # Alone it leaves them the int8 steps.
+        for start, stop in ((0, 1), (1, count)) if count > 1 else ((0, 1),):
+            self._last_row[slot], self._rows[...] = stop - 1, stop
+            part = {name: array[:, start:stop] for name, array in new.items()}
+            self._session.run_with_iobinding(self._bind(part, slice(slot, slot + 1)))
         self.row = count
-        return self.logits
+        last: NDArray[np.float32] = self.logits[slot]
+        return last
 
-    def step(
-        self, token: int, position: int, program: int, tick: int, sounding: int, form: int
-    ) -> NDArray[np.float32]:
-        """Takes one token at the next row; logits [vocabulary], overwritten by the next call.
+    def put(
+        self,
+        slot: int,
+        token: int,
+        position: int,
+        program: int,
+        tick: int,
+        sounding: int,
+        form: int,
+    ) -> None:
+        """The token that the next `step` takes in a slot.
 
         ``sounding`` is `MusicState.sounding`, ``form`` `form_of`'s; ``tick`` counts from the
         window's first.
+        """
+        self._ids[slot, 0] = token
+        self._position[slot, 0] = position
+        self._program[slot, 0] = program
+        self._form[slot, 0] = form
+        self._ticks[slot, 0] = tick
+        changed = sounding ^ self._sounding_bits[slot]
+        self._sounding_bits[slot] = sounding
+        while changed:
+            bit = changed & -changed
+            self._sounding[slot, 0, bit.bit_length() - 1] = 1.0 if sounding & bit else 0.0
+            changed ^= bit
+
+    def step(self, slots: int = 1) -> NDArray[np.float32]:
+        """Takes the token put into each of the first ``slots``; logits [slots, vocabulary].
 
         Raises:
             ValueError: the window is full.
@@ -128,18 +173,28 @@ class Decoder:
         row = self.row
         if row >= self.context:
             raise ValueError(f"the window of {self.context} rows is full")
-        self._ids[0, 0] = token
-        self._position[0, 0] = position
-        self._program[0, 0] = program
-        self._form[0, 0] = form
-        if sounding != self._sounding_bits:
-            packed = np.frombuffer(sounding.to_bytes(self._sounding_bytes, "little"), np.uint8)
-            self._sounding[0, 0] = np.unpackbits(packed, count=self._pitches, bitorder="little")
-            self._sounding_bits = sounding
-        angles = np.concatenate((row * self._by_index, tick * self._by_tick))
-        self._cos[row] = np.cos(angles)
-        self._sin[row] = np.sin(angles)
-        self._last_row[0], self._rows[...] = row, row + 1
-        self._session.run_with_iobinding(self._step_binding)
+        binding = self._step_bindings.get(slots)
+        if binding is None:
+            used = slice(0, slots)
+            new = {name: array[used] for name, array in self._new.items()}
+            binding = self._bind({**new, "sounding_now": self._sounding[used]}, used)
+            self._step_bindings[slots] = binding
+        np.multiply(self._ticks, self._by_tick, out=self._angles)
+        by_tick = slice(len(self._by_index), None)
+        np.cos(self._angles, out=self._cos[:, row, by_tick], casting="same_kind")
+        np.sin(self._angles, out=self._sin[:, row, by_tick], casting="same_kind")
+        np.add(self._first_rows, row, out=self._rotary_row)
+        self._last_row.fill(row)
+        self._rows.fill(row + 1)
+        self._session.run_with_iobinding(binding)
         self.row = row + 1
-        return self.logits
+        return self.logits[:slots]
+
+    def move(self, source: int, target: int) -> None:
+        """Copies a slot's sequence, with its logits, to another slot."""
+        rows = slice(0, self.row)
+        for cache in self._caches.values():
+            cache[target, :, rows] = cache[source, :, rows]
+        self.logits[target] = self.logits[source]
+        self._cos[target, rows] = self._cos[source, rows]
+        self._sin[target, rows] = self._sin[source, rows]

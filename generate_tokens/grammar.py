@@ -69,6 +69,7 @@ class Grammar:
             tuple(KINDS.index(name) for name in transitions.get(kind, ())) for kind in KINDS
         ]
 
+        self._choices: dict[tuple[tuple[int, int], ...], NDArray[np.int64]] = {}
         n = vocabulary.programs
         # by (highest programme at this position or -1, current programme or n for none)
         self._programs = {
@@ -133,6 +134,22 @@ class Grammar:
             if start < stop:
                 yield start, stop
 
+    def choices(self, state: MusicState, may_end: bool = False) -> NDArray[np.int64]:
+        """Ids that may follow, before `struck` is taken out; each array is made once and kept.
+
+        Raises:
+            BundleError: nothing may follow, which the transitions of `REMI_TRANSITIONS` never
+                let happen before EOS.
+        """
+        ranges = tuple(self.allowed(state, may_end))
+        ids = self._choices.get(ranges)
+        if ids is None:
+            if not ranges:
+                name = KINDS[state.kind]
+                raise BundleError(f"the bundle's grammar lets nothing follow {name} here")
+            ids = self._choices[ranges] = np.concatenate([np.arange(a, b) for a, b in ranges])
+        return ids
+
     def mask(
         self,
         logits: NDArray[np.float32],
@@ -143,16 +160,11 @@ class Grammar:
         """Writes ``logits`` into ``out`` [vocabulary] with -inf for every id that may not follow.
 
         Raises:
-            BundleError: nothing may follow, which the transitions of `REMI_TRANSITIONS` never
-                let happen before EOS.
+            BundleError: as `choices`.
         """
+        ids = self.choices(state, may_end)
         out.fill(-np.inf)
-        empty = True
-        for start, stop in self.allowed(state, may_end):
-            out[start:stop] = logits[start:stop]
-            empty = False
-        if empty:
-            raise BundleError(f"the bundle's grammar lets nothing follow {KINDS[state.kind]} here")
+        out[ids] = logits[ids]
         for token in self.struck(state):
             out[token] = -np.inf
         return out

@@ -1,16 +1,18 @@
 """The first Lambda's entry: takes the job, composes as long as the time allows, returns the job.
 
-Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), RESERVE_S (seconds
-of the invocation that are kept for answering, default 20: one slow write to S3). Raises the classes
+Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model). Raises the classes
 of errors.py, whose names the state machine handles.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 from generate_tokens.bundle import Bundle
@@ -18,9 +20,7 @@ from generate_tokens.compose import Composer, Composition
 from generate_tokens.errors import TokensError
 from generate_tokens.job import INLINE_TOKENS, Job, Progress, parse_job
 from generate_tokens.prompt import last_bars
-from generate_tokens.storage import TokenStore
-
-RESERVE_S = float(os.environ.get("RESERVE_S", "20"))
+from generate_tokens.storage import SLOWEST_CALL_S, TokenStore
 
 
 @functools.cache
@@ -39,16 +39,31 @@ def handler(event: object, context: Any) -> dict[str, Any]:
     composer, store = load_composer(), load_store()
     job = parse_job(event, composer.bundle)
     progress = job.progress or begin(job, composer, store)
-    ids = progress.ids
-    if ids is None:
-        ids = store.read_run(job.execution, progress.ids_uri, progress.ids_count)
-    budget_s = context.get_remaining_time_in_millis() / 1000 - RESERVE_S
-    made = composer.compose(progress.request, progress.prompt_ids, ids, budget_s)
+    candidates = candidates_of(job, progress, store)
+    budget_s = context.get_remaining_time_in_millis() / 1000
+
+    def answer_s(tokens: int) -> float:
+        """What S3 may take to keep them; a short time-out rather risks to be tried again."""
+        return min(SLOWEST_CALL_S, budget_s / 2) if tokens > INLINE_TOKENS else 0.0
+
+    made = composer.compose(
+        progress.request, progress.prompt_ids, candidates, budget_s, answer_s=answer_s
+    )
     generation = report(job, progress, made, composer, store)
     facts = {k: v for k, v in generation.items() if k not in ("tokens", "prompt_ids")}
-    facts |= {"execution": job.execution, "tokens": len(made.ids), "budget_s": round(budget_s, 3)}
+    left_s = context.get_remaining_time_in_millis() / 1000
+    facts |= {"execution": job.execution, "left_s": round(left_s, 3)}
     print(json.dumps(facts))
     return {**job.raw, "generation": generation}
+
+
+def candidates_of(job: Job, progress: Progress, store: TokenStore) -> list[list[int]]:
+    """The ids of each candidate so far; none before the first round."""
+    ids = progress.ids
+    if ids is None:
+        total = sum(progress.lengths)
+        ids = store.read_run(job.execution, progress.rounds, progress.ids_uri, total)
+    return [ids[start:stop] for start, stop in pairwise(accumulate(progress.lengths, initial=0))]
 
 
 def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
@@ -75,7 +90,7 @@ def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
             style = style or bundle.vocabulary[previous.ids[1]][1]
     style = style or list(bundle.styles)[request.seed % len(bundle.styles)]
     return Progress(
-        replace(request, style=style), prompt, continued_from, fresh_because, [], "", 0, 0, 0, 0.0
+        replace(request, style=style), prompt, continued_from, fresh_because, [], "", [], 0, 0, 0.0
     )
 
 
@@ -83,10 +98,13 @@ def report(
     job: Job, progress: Progress, made: Composition, composer: Composer, store: TokenStore
 ) -> dict[str, Any]:
     """The job's "generation"; the ids go to S3 once they could crowd the state."""
-    tokens: dict[str, Any] = {"ids": made.ids}
-    if len(made.ids) > INLINE_TOKENS:
-        uri = store.write_run(job.execution, made.ids)
-        tokens = {"s3_uri": uri, "count": len(made.ids)}
+    parts: Sequence[list[int]] = [made.ids] if made.finished else made.candidates
+    ids = [token for part in parts for token in part]
+    rounds = progress.rounds + 1
+    tokens: dict[str, Any] = {"ids": ids}
+    if len(ids) > INLINE_TOKENS:
+        uri = store.write_run(job.execution, rounds, ids)
+        tokens = {"s3_uri": uri, "count": len(ids)}
     sampled, decode_s = progress.sampled + made.sampled, progress.decode_s + made.decode_s
     return {
         "model_id": composer.bundle.model_id,
@@ -95,10 +113,12 @@ def report(
         "fresh_because": progress.fresh_because,
         "prompt_ids": progress.prompt_ids,
         "tokens": tokens,
+        "candidates": [len(part) for part in parts],
         "finished": made.finished,
-        "stopped": "duration" if made.finished else "budget",
+        "stopped": made.stopped,
+        "faults": made.faults,
         "music_s": made.music_s,
-        "rounds": progress.rounds + 1,
+        "rounds": rounds,
         "sampled": sampled,
         "decode_s": round(decode_s, 3),
         "tokens_per_s": round(sampled / max(decode_s, 1e-6), 1),
@@ -107,3 +127,4 @@ def report(
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     load_composer()  # in the init phase, not in the first request
+    gc.freeze()  # what imports made stays: a first call need not seek garbage in it

@@ -23,7 +23,11 @@ INLINE_TOKENS = 20_000  # about 100 kB as JSON; a state may hold 256 KiB, and ho
 
 @dataclass(frozen=True)
 class Progress:
-    """A piece in the making: what it goes on from, and its ids here or in the run's token file."""
+    """A piece in the making: what it goes on from, and its candidates.
+
+    Their ids follow one another, here or in the round's token file; ``lengths`` says how many each
+    has, and is empty before the first round.
+    """
 
     request: Request
     prompt_ids: list[int]
@@ -31,7 +35,7 @@ class Progress:
     fresh_because: str | None
     ids: list[int] | None
     ids_uri: str
-    ids_count: int
+    lengths: list[int]
     rounds: int
     sampled: int
     decode_s: float
@@ -83,7 +87,14 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
     bundle.require_same_model(made.get("model_id"), where)
     tokens = require_object(made.get("tokens"), f"{where}.tokens")
     inline = "ids" in tokens
-    count = 0 if inline else int(require_number(tokens.get("count"), f"{where}.tokens.count"))
+    ids = list(bundle.checked_ids(tokens["ids"], f"{where}.tokens")) if inline else None
+    lengths = made.get("candidates")
+    if (
+        not isinstance(lengths, list)
+        or not all(type(length) is int and length > 0 for length in lengths)
+        or (ids is not None and sum(lengths) != len(ids))
+    ):
+        raise TokensError(f"{where}.candidates must be the length of each candidate's ids")
     numbers = {
         k: require_number(made.get(k), f"{where}.{k}") for k in ("rounds", "sampled", "decode_s")
     }
@@ -92,9 +103,9 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
         prompt_ids=_prompt_ids(made.get("prompt_ids"), bundle, f"{where}.prompt_ids"),
         continued_from=require_text_or_none(made.get("continued_from"), f"{where}.continued_from"),
         fresh_because=require_text_or_none(made.get("fresh_because"), f"{where}.fresh_because"),
-        ids=list(bundle.checked_ids(tokens["ids"], f"{where}.tokens")) if inline else None,
+        ids=ids,
         ids_uri="" if inline else require_text(tokens.get("s3_uri"), f"{where}.tokens.s3_uri"),
-        ids_count=count,
+        lengths=lengths,
         rounds=int(numbers["rounds"]),
         sampled=int(numbers["sampled"]),
         decode_s=float(numbers["decode_s"]),

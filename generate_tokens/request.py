@@ -19,6 +19,8 @@ from generate_tokens.errors import EventError, TokensError
 
 SEED_LIMIT = 2**32
 DURATION_RANGE_S = (5.0, 3600.0)
+MOST_CANDIDATES = 8
+BUDGET_ENDS = ("continue", "close")
 EARLIEST_DATE = datetime.date(1970, 1, 1)
 PROMPT_FORM = '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid'
 
@@ -39,6 +41,8 @@ class Request:
     top_k: int
     min_p: float
     recall: float
+    candidates: int
+    budget_end: str
     date: str
 
     def to_json(self) -> dict[str, Any]:
@@ -74,6 +78,8 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         "recall": lambda name, value: _number(
             name, value, lambda x: 0 <= x <= 10, "from 0 to 10 (0 is off)"
         ),
+        "candidates": lambda name, value: _integer(name, value, 1, MOST_CANDIDATES),
+        "budget_end": _budget_end,
         "date": _date,
     }
     unknown = [name for name in event if name not in fields]
@@ -95,6 +101,8 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         top_k=given.get("top_k", int(bundle.sampling["top_k"])),
         min_p=given.get("min_p", float(bundle.sampling["min_p"])),
         recall=given.get("recall", float(bundle.sampling["recall"])),
+        candidates=given.get("candidates", int(bundle.sampling["candidates"])),
+        budget_end=given.get("budget_end", BUDGET_ENDS[0]),
         date=date,
     )
 
@@ -132,6 +140,12 @@ def _prompt(name: str, value: object) -> str:
 def _style(name: str, value: object, bundle: Bundle) -> str:
     if not isinstance(value, str) or value not in bundle.styles:
         raise _refused(name, value, f"one of {', '.join(bundle.styles)}")
+    return value
+
+
+def _budget_end(name: str, value: object) -> str:
+    if not isinstance(value, str) or value not in BUDGET_ENDS:
+        raise _refused(name, value, f"one of {', '.join(BUDGET_ENDS)}")
     return value
 
 

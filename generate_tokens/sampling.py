@@ -1,15 +1,17 @@
-"""One id from masked logits. numpy only; one function per filter; one uniform per token.
+"""One choice from logits. numpy only; one function per filter; one uniform per token.
 
-Order: mask (grammar.py), temperature, top-k, top-p or min-p or both, softmax. The filters work on
-unnormalised probabilities p, with p[argmax] == 1, and zero what they drop:
+Order: temperature, softmax, top-k, top-p or min-p or both. The choices stand from the likeliest
+down, so each filter only says how many of them stay:
 
-    p            1.0  0.6  0.3  0.1
-    top_k=2      1.0  0.6   0    0
-    top_p=0.75   1.0  0.6   0    0    (1.0 is half of the sum, 1.6 is 0.8 of it)
-    min_p=0.2    1.0  0.6  0.3   0
+    probability     0.5  0.3  0.15  0.05
+    top_k=2          x    x
+    top_p=0.75       x    x               (0.5 is less than 0.75 of all, 0.8 is not)
+    min_p=0.25       x    x    x          (0.15 is 0.3 of the likeliest)
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,44 +23,36 @@ UNIFORM_BLOCK = 1024
 class Uniforms:
     """The uniform of each token by its index, so that a resumed piece draws what it would have.
 
-    Block b of 1,024 comes from ``default_rng([seed, b])``.
+    Block b of 1,024 of a candidate comes from ``default_rng([seed, b, candidate])``.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, candidate: int = 0) -> None:
+        self._seed, self._candidate = seed, candidate
         self._block = -1
         self._values: list[float] = []
 
     def __getitem__(self, index: int) -> float:
         block, offset = divmod(index, UNIFORM_BLOCK)
         if block != self._block:
-            self._values = np.random.default_rng([self._seed, block]).random(UNIFORM_BLOCK).tolist()
+            generator = np.random.default_rng([self._seed, block, self._candidate])
+            self._values = generator.random(UNIFORM_BLOCK).tolist()
             self._block = block
         return self._values[offset]
 
 
-def keep_top_k(p: Probabilities, k: int) -> None:
-    """Drops all but the k likeliest; ties with the k-th stay. k = 0 keeps everything."""
-    if 0 < k < len(p):
-        p[p < np.partition(p, -k)[-k]] = 0.0
+def top_k_count(count: int, k: int) -> int:
+    """The k likeliest of ``count``. k = 0 keeps everything."""
+    return min(k, count) if k else count
 
 
-def keep_top_p(p: Probabilities, share: float) -> None:
-    """Drops what comes after the likeliest ids that together hold ``share`` (arXiv:1904.09751)."""
-    if share >= 1:
-        return
-    ascending = np.sort(p)
-    total = np.cumsum(ascending)
-    # an id stays while those likelier than it hold less than the share
-    first = int(np.searchsorted(total, total[-1] * (1 - share), side="right"))
-    lowest = ascending[min(first, len(p) - 1)]  # rounding could leave none: the likeliest stays
-    p[p < lowest] = 0.0
+def top_p_count(total: Probabilities, share: float) -> int:
+    """The fewest that hold ``share`` (arXiv:1904.09751); ``total`` adds up from the likeliest."""
+    return len(total) if share >= 1 else int(total.searchsorted(share * total[-1])) + 1
 
 
-def keep_min_p(p: Probabilities, share: float) -> None:
-    """Drops what is less likely than ``share`` times the likeliest (arXiv:2407.01082)."""
-    if share > 0:
-        p[p < share] = 0.0
+def min_p_count(p: Probabilities, share: float) -> int:
+    """Those at least ``share`` times as likely as the first of ``p`` (arXiv:2407.01082)."""
+    return int(np.count_nonzero(p >= share * p[0])) if share > 0 else len(p)
 
 
 def sample(
@@ -69,21 +63,27 @@ def sample(
     top_p: float,
     min_p: float,
 ) -> int:
-    """The id that ``uniform`` in [0, 1) falls on.
+    """The index that ``uniform`` in [0, 1) falls on.
 
     Args:
-        logits: [vocabulary], -inf for what may not follow; at least one finite.
+        logits: [choices], -inf for what may not follow; at least one finite.
         temperature: 0 takes the likeliest.
     """
     if temperature == 0:
         return int(logits.argmax())
-    candidates = np.flatnonzero(logits > -np.inf)
-    p = logits[candidates].astype(np.float64)
-    p -= p.max()
-    p /= temperature
+    order = logits.argsort()[::-1]  # from the likeliest down
+    p = logits[order].astype(np.float64)
+    if p[0] == -np.inf:
+        raise ValueError("no choice has a finite logit")
+    p -= p[0]
+    if temperature != 1:
+        p /= temperature
     np.exp(p, out=p)
-    keep_top_k(p, top_k)
-    keep_top_p(p, top_p)
-    keep_min_p(p, min_p)
-    total = np.cumsum(p)
-    return int(candidates[np.searchsorted(total, uniform * total[-1], side="right")])
+    total = p.cumsum()
+    count = top_k_count(len(p), top_k)
+    count = top_p_count(total[:count], top_p)
+    count = min_p_count(p[:count], min_p)
+    last = float(total[count - 1])
+    # below the total, to which the product may round up: beyond it are choices of no probability
+    target = min(uniform * last, math.nextafter(last, 0))
+    return int(order[total[:count].searchsorted(target, side="right")])

@@ -120,6 +120,7 @@ class MusicState:
             (the order in which the tokenizer writes chords); -1 where none.
         sounding: bit ``p - lowest_pitch`` is set for every pitch p that sounds at ``tick``.
         bars_before: bars that count as begun before the first, for music that goes on from other.
+        tick_quarters: quarter notes in a tick.
         qpm: quarter notes a minute; 0 before the first Tempo.
         seconds: time at ``tick``; ``end_s`` the end of the longest-held note.
         notes, bars: how many of each so far; ``empty_bars`` how many bars in a row end without one.
@@ -130,7 +131,6 @@ class MusicState:
         "_next_end",
         "_pitch",
         "_seconds_per_tick",
-        "_tick_quarters",
         "bar_tick",
         "bar_ticks",
         "bars",
@@ -148,6 +148,7 @@ class MusicState:
         "sounding",
         "sounding_by_program",
         "tick",
+        "tick_quarters",
         "vocabulary",
     )
 
@@ -156,7 +157,7 @@ class MusicState:
         self.kind = PAD
         self.tick = self.bar_tick = self.bars = self.bars_before = 0
         self.bar_ticks = 4 * TICKS_PER_BEAT
-        self._tick_quarters = 1 / TICKS_PER_BEAT
+        self.tick_quarters = 1 / TICKS_PER_BEAT
         self.begin_piece()
 
     def begin_piece(self) -> None:
@@ -220,8 +221,8 @@ class MusicState:
 
     def _count_in(self, tick_quarters: float) -> None:
         """Notes that are held over a change of the beat end when they would have ended."""
-        scale = self._tick_quarters / tick_quarters
-        self._tick_quarters = tick_quarters
+        scale = self.tick_quarters / tick_quarters
+        self.tick_quarters = tick_quarters
         if scale != 1 and self._ends:
             self._ends = [
                 (self.tick + round((end - self.tick) * scale), program, bit)
@@ -230,7 +231,7 @@ class MusicState:
             self._next_end = min(end[0] for end in self._ends)
 
     def _set_speed(self) -> None:
-        self._seconds_per_tick = 60 / self.qpm * self._tick_quarters if self.qpm else 0.0
+        self._seconds_per_tick = 60 / self.qpm * self.tick_quarters if self.qpm else 0.0
 
     def _advance(self, tick: int) -> None:
         self.seconds += (tick - self.tick) * self._seconds_per_tick

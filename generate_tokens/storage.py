@@ -21,7 +21,11 @@ from generate_tokens.errors import AccessError, StorageError, TokensError
 
 PREFIX = "neural-net/"
 LOOK_BACK_DAYS = 31
-TOKENS_SIZE_LIMIT = 4_000_000  # bytes; an hour of music is about 125,000 ids of 4 characters
+TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,000 ids of 5 each
+# How long one call may take before it fails: S3 has 2 s to accept a connection and 5 s between
+# bytes, is asked twice, and botocore waits up to a second in between.
+CONNECT_S, READ_S, ATTEMPTS = 2, 5, 2
+SLOWEST_CALL_S = ATTEMPTS * (CONNECT_S + READ_S) + 1
 
 _TOKENS_KEY = re.compile(re.escape(PREFIX) + r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
 _MISSING = ("NoSuchKey", "404")
@@ -60,9 +64,9 @@ class TokenStore:
             reason = f"the tokens of {found} are damaged: {error}"
             return Previous(date=None, ids=(), fresh_because=reason)
 
-    def write_run(self, execution: str, ids: list[int]) -> str:
-        """Store the ids of a run that outgrew the state machine's messages; returns their URI."""
-        key = _run_key(execution)
+    def write_run(self, execution: str, rounds: int, ids: list[int]) -> str:
+        """Stores ids that outgrew the state machine's messages in that round; returns their URI."""
+        key = _run_key(execution, rounds)
         body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
         if len(body) > TOKENS_SIZE_LIMIT:
             raise TokensError(f"{key}: {len(ids)} ids are more than the reader accepts")
@@ -72,21 +76,17 @@ class TokenStore:
             )
         return f"s3://{self._bucket}/{key}"
 
-    def read_run(self, execution: str, uri: str, count: int) -> list[int]:
-        """The first `count` ids that `write_run` stored for this execution under `uri`.
-
-        There may be more: a round that wrote its ids and died before it could answer is retried
-        with the message of the round before, and a piece only ever grows at its end.
-        """
-        key = _run_key(execution)
+    def read_run(self, execution: str, rounds: int, uri: str, count: int) -> list[int]:
+        """The ids that `write_run` stored in that round of this execution under `uri`."""
+        key = _run_key(execution, rounds)
         if uri != f"s3://{self._bucket}/{key}":
             raise TokensError(f"tokens.s3_uri must be s3://{self._bucket}/{key}, got {uri[:200]!a}")
         content = read_token_file(self._s3(), self._bucket, key)
         self._bundle.require_same_model(content.get("model_id"), key)
         ids = self._bundle.checked_ids(content.get("ids"), key)
-        if not 0 < count <= len(ids):
+        if len(ids) != count:
             raise TokensError(f"{key} holds {len(ids)} ids, the message says {count}")
-        return ids[:count]
+        return ids
 
     def _piece_of(self, found: str) -> Previous:
         key = f"{PREFIX}{found}_tokens.json"
@@ -127,13 +127,15 @@ class TokenStore:
 
 
 def make_s3_client() -> Any:
-    """A client that gives up after about 15 s, so that a function can still say why it failed."""
+    """A client that gives up after `SLOWEST_CALL_S`, so that a function can say why it failed."""
     import boto3
     from botocore.config import Config
 
     # total_max_attempts counts the first attempt too; max_attempts would not.
     config = Config(
-        connect_timeout=2, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2}
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
     return boto3.client("s3", config=config)
 
@@ -196,5 +198,6 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
         raise StorageError(f"cannot {verb} {place}: {error}") from error
 
 
-def _run_key(execution: str) -> str:
-    return f"runs/{require_execution_name(execution, 'execution.name')}/tokens.json"
+def _run_key(execution: str, rounds: int) -> str:
+    # A file for each round: one that dies before it can answer leaves its retry what it began with.
+    return f"runs/{require_execution_name(execution, 'execution.name')}/tokens-{rounds}.json"

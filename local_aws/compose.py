@@ -65,6 +65,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     event.add_argument("--top-k", type=int, help="0 to 1000 tokens; 0 keeps all")
     event.add_argument("--min-p", type=float, help="0 to below 1: drop the far less likely")
     event.add_argument("--recall", type=float, help="0 to 10: how much bars come back")
+    event.add_argument("--candidates", type=int, help="1 to 8 pieces, of which the best is kept")
+    event.add_argument(
+        "--budget-end",
+        help="when a round's time ends: 'continue' in another (default), or 'close' the piece",
+    )
     event.add_argument(
         "--prompt",
         help="'previous', 'fresh', or a .mid file to go on from; of several days, the first "
@@ -93,7 +98,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def event_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The event's fields that were given, by their names in the event."""
-    names = ("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "recall")
+    names = (
+        *("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "recall"),
+        *("candidates", "budget_end"),
+    )
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 

@@ -7,6 +7,7 @@ classes of generate_tokens/errors.py, whose names the state machine handles.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import time
@@ -69,7 +70,7 @@ def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
     model_id, date, seed = parts.bundle.model_id, made.request.date, made.request.seed
     ids = list(made.ids or ())
     if made.ids_uri is not None:
-        ids = parts.tokens.read_run(job.execution, made.ids_uri, made.ids_count)
+        ids = parts.tokens.read_run(job.execution, made.rounds, made.ids_uri, made.ids_count)
     title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
     piece = detokenise(ids, parts.tokenizer, parts.bundle, title)
     facts = check_piece(piece.midi, piece.notes, piece.programs)
@@ -80,6 +81,7 @@ def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
         "notes": facts.notes,
         "programs": list(facts.programs),
         "tokens": len(ids),
+        "stopped": made.stopped,
         "continued_from": made.continued_from,
         "fresh_because": made.fresh_because,
         "request": made.request.to_json(),
@@ -90,3 +92,7 @@ def save(job: Job, parts: Parts) -> tuple[dict[str, Any], dict[str, Any]]:
     log |= {"keys": record["keys"], "latest": latest}
     result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": made.stats}
     return result, log
+
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+    gc.freeze()  # what imports made stays: a fifth of a first call went on seeking garbage in it

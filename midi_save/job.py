@@ -51,6 +51,8 @@ class Generation:
     ids: tuple[int, ...] | None
     ids_uri: str | None
     ids_count: int
+    rounds: int
+    stopped: str
     continued_from: str | None
     fresh_because: str | None
     stats: dict[str, float]
@@ -98,6 +100,8 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
         ids=ids,
         ids_uri=uri,
         ids_count=count,
+        rounds=int(require_number(fields.get("rounds"), f"{where}.rounds")),
+        stopped=require_text(fields.get("stopped"), f"{where}.stopped"),
         continued_from=require_text_or_none(
             fields.get("continued_from"), f"{where}.continued_from"
         ),

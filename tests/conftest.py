@@ -49,7 +49,7 @@ def write_bundle(
     (directory / "MODEL_CARD.md").write_text("# A model for tests\n")
     names = sorted(tokenizer.vocab, key=lambda name: tokenizer.vocab[name])
     manifest = {
-        "format": 2,
+        "format": 3,
         "model_id": model_id_of(directory),
         "tokenizer": {"class": "REMI", "miditok": "3.1.0"},
         "model": {"context": 512, **model_facts},
@@ -74,6 +74,7 @@ def write_bundle(
             "top_k": 0,
             "min_p": 0.0,
             "recall": 0.0,
+            "candidates": 1,
             "duration_s": 90,
         },
         "training": {},
@@ -157,6 +158,22 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     facts = {"note": "untrained, for tests"}
     texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
     export_bundle(tiny_model, directory, facts, None, texts)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    """The same with int8 weights and cache, calibrated by guess."""
+    import numpy as np
+    from export import bundle_config, folded_weights, write_bundle
+    from onnx_graph import build_graph, quantise_weights
+
+    directory = tmp_path_factory.mktemp("int8-bundle") / "model"
+    config = bundle_config(tiny_model, quantised=True)
+    scales = np.full((config["layers"], 2), 0.05, np.float32)
+    graph = quantise_weights(build_graph(config, folded_weights(tiny_model), scales))
+    texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
+    write_bundle(directory, graph, config, {}, texts, tiny_model)
     return directory
 
 

@@ -131,24 +131,26 @@ def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
     assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
 
 
-def test_a_short_budget_takes_several_rounds_to_the_same_bytes(
+def test_a_time_out_of_three_seconds_takes_several_rounds_to_the_same_bytes(
     deployed: Deployed, tmp_path: Path
 ) -> None:
-    event = {"duration_s": 90, "prompt": "fresh", "seed": 11}
+    event = {"duration_s": 240, "prompt": "fresh", "seed": 11, "candidates": 8}
     whole = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "whole")
-    with reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "2.2"}):
+    with reconfigured(deployed, "generate-tokens", Timeout=3):
         rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
+    assert whole.rounds == 1 < rounds.rounds
     assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()
     record = Path(rounds.midi).with_suffix(".json").read_bytes()
     assert record == Path(whole.midi).with_suffix(".json").read_bytes()
 
 
-def test_no_budget_at_all_is_named(deployed: Deployed, tmp_path: Path) -> None:
-    with (
-        reconfigured(deployed, "generate-tokens", Timeout=3, Environment={"RESERVE_S": "3"}),
-        pytest.raises(ComposeError, match="BudgetError: .*time-out"),
-    ):
-        compose_day(*deployed, date(2026, 8, 2), {"duration_s": 8}, tmp_path)
+def test_a_piece_can_be_closed_when_its_round_ends(deployed: Deployed, tmp_path: Path) -> None:
+    event = {"duration_s": 3600, "prompt": "fresh", "seed": 3, "budget_end": "close"}
+    with reconfigured(deployed, "generate-tokens", Timeout=3):
+        piece = compose_day(*deployed, date(2026, 8, 2), event, tmp_path)
+    record = json.loads(Path(piece.midi).with_suffix(".json").read_text())
+    assert (piece.rounds, record["stopped"]) == (1, "budget")
+    assert 10 < piece.seconds < 3600
 
 
 @pytest.mark.parametrize("function", ["generate-tokens", "midi-save"])

@@ -116,7 +116,7 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
         "fresh_because": "no piece yesterday",
         "sha256": "cd" * 32,
     }
-    result = {"record": record, "stats": {"tokens_per_s": 99.96}}
+    result = {"record": record, "stats": {"rounds": 1, "tokens_per_s": 99.96}}
     piece = piece_of(result, tune(tmp_path / "x.mid"), {"Generate": 1.234})
     text = describe(piece)
     assert "Church Organ, Flute" in text

@@ -28,7 +28,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from archive import Source, find_sources
 from evaluation_report import Areas, Nats, Pieces, Report, last_line
-from features import SCALARS, VECTORS
 from overlap import (
     Hashes,
     RunIndex,
@@ -46,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError
+from generate_tokens.measures import SCALARS, VECTORS
 from generate_tokens.request import SEED_LIMIT, parse_request
 from generate_tokens.state import Vocabulary
 from midi_save.detokenise import load_tokenizer
@@ -224,7 +224,7 @@ def evaluate(
         samples: pieces to compose, in the styles of the real ones; 0 for nats per note alone.
         seconds: length of the pieces, and how much of each piece, real ones too, is measured.
         dataset, index: where to look for shared runs; by default the index beside this module.
-        sampling: temperature, top_p, top_k, min_p, recall that replace the bundle's own.
+        sampling: temperature, top_p, top_k, min_p, recall, candidates that replace the bundle's.
         save: a folder for the composed pieces.
         workers: processes; by default one a core.
 
@@ -283,7 +283,8 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
     for name in ("temperature", "top-p", "min-p", "recall"):
         parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
-    parser.add_argument("--top-k", type=int, help="instead of the bundle's")
+    for name in ("top-k", "candidates"):
+        parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
     parser.add_argument("--train-index", type=Path, help=f"instead of {INDEX.name}")
     parser.add_argument("--dataset", type=Path, help="dataset.py's: exact shared runs")
     parser.add_argument("--write-index", type=Path, help="make the index of --dataset, and end")
@@ -303,9 +304,8 @@ def main() -> None:
             return
         if a.real is None:
             raise EvaluationError("--real is missing: name a folder of real MIDI files")
-        chosen = {
-            name: getattr(a, name) for name in ("temperature", "top_p", "min_p", "top_k", "recall")
-        }
+        fields = ("temperature", "top_p", "min_p", "top_k", "recall", "candidates")
+        chosen = {name: getattr(a, name) for name in fields}
         report = evaluate(
             a.bundle,
             a.real,

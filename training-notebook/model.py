@@ -38,10 +38,10 @@ class ModelConfig:
     positions: int = MAX_POSITIONS
     channels: int = 192
     layers: int = 4
-    heads: int = 6
-    kv_heads: int = 6
+    heads: int = 3
+    kv_heads: int = 3
     hidden: int = 512
-    context: int = 1024
+    context: int = 512
 
     @property
     def head_size(self) -> int:

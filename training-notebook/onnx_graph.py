@@ -2,8 +2,9 @@
 
 Built node by node rather than traced, because the exporter has no GroupQueryAttention with a
 shared cache, which is what makes decoding fast. The rotary tables are inputs, not constants:
-row p holds the angles of the token at cache row p, half by index and half by musical time, so the
-fused op rotates by musical time at no cost. Knows weights as numpy arrays; not the training.
+each token names its row in them, and that row holds its angles, half by index and half by musical
+time, so the fused op rotates by musical time at no cost, and sequences of a batch each by their
+own. Knows weights as numpy arrays; not the training.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 EPSILON = 1e-6
 MICROSOFT = "com.microsoft"
 OPSET, IR_VERSION = 21, 10  # what onnxruntime reads; onnx's own defaults run ahead of it
+EXACT_PRODUCT = "x.sounding/MatMul"  # its inputs are zeros and ones
+INT7 = 63
 Weights = Mapping[str, NDArray[np.float32]]
 
 
@@ -59,10 +62,12 @@ def build_graph(
         cache_scales: [layers, 2], the value of one int8 step in each key and value cache;
             None for a float32 cache.
 
-    Inputs (B batch, S new tokens, K cache rows): ids, position_in_bar, current_program,
-    place_in_form int64 [B, S]; sounding_now float32 [B, S, pitches]; cos, sin float32 [K, D/2];
-    last_row int32 [B], the row of the last new token; rows int32 scalar, last_row + 1;
-    past_key_i, past_value_i [B, kv_heads, K, D].
+    Inputs (B batch, S new tokens, K cache rows, R rotary rows): ids, position_in_bar,
+    current_program, place_in_form, rotary_row int64 [B, S]; sounding_now float32 [B, S, pitches];
+    cos, sin float32 [R, D/2]; last_row int32 [B], the cache row of the last new token; rows int32
+    scalar, last_row + 1; past_key_i, past_value_i [B, kv_heads, K, D]. onnxruntime prefills one
+    sequence at a time, reading adjacent rotary rows from the first token's on; of one new token in
+    each sequence it reads each one's row.
     Outputs: logits float32 [B, vocabulary] of the last token; present_key_i, present_value_i.
     """
     layers, heads, kv_heads = config["layers"], config["heads"], config["kv_heads"]
@@ -114,9 +119,9 @@ def build_graph(
             "rotary_interleaved": 0,
         }
         inputs = [f"{i}.packed", "", "", f"past_key_{i}", f"past_value_{i}"]
-        inputs += ["last_row", "rows", "cos", "sin"]
+        inputs += ["last_row", "rows", "cos", "sin", "rotary_row"]
         if cache_scales is not None:
-            inputs += ["", "", "", f"{i}.key_scale", f"{i}.value_scale"]
+            inputs += ["", "", f"{i}.key_scale", f"{i}.value_scale"]
             attributes |= {
                 "k_quant_type": "PER_TENSOR",
                 "v_quant_type": "PER_TENSOR",
@@ -153,6 +158,7 @@ def build_graph(
             info("position_in_bar", TensorProto.INT64, ["B", "S"]),
             info("current_program", TensorProto.INT64, ["B", "S"]),
             info("place_in_form", TensorProto.INT64, ["B", "S"]),
+            info("rotary_row", TensorProto.INT64, ["B", "S"]),
             info("sounding_now", TensorProto.FLOAT, ["B", "S", config["pitches"]]),
             info("cos", TensorProto.FLOAT, ["R", head_size // 2]),
             info("sin", TensorProto.FLOAT, ["R", head_size // 2]),
@@ -185,3 +191,36 @@ def _add_and_norm(
         epsilon=EPSILON,
     )
     return f"{prefix}.normed", f"{prefix}.sum"
+
+
+def quantise_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Every matrix product on int8 weights and uint8 activations, except the tiny one of pitches.
+
+    One scale for all weights of a product, which onnxruntime multiplies fastest at any batch size,
+    and 7 bits of range: products of two 8-bit numbers, added in pairs, do not fit into 16 bits, and
+    processors without VNNI would clip them. The scale is the one of least squared error.
+    """
+    stored = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type != "MatMul" or node.name == EXACT_PRODUCT:
+            continue
+        name = node.input[1]
+        weights = numpy_helper.to_array(stored[name])
+        scale = best_scale(weights)
+        rounded = np.clip(np.round(weights / scale), -INT7, INT7).astype(np.int8)
+        stored[name].CopyFrom(numpy_helper.from_array(rounded, name))
+        graph.graph.initializer.append(
+            numpy_helper.from_array(np.array(scale, np.float32), f"{name}.scale")
+        )
+        node.op_type, node.domain = "DynamicQuantizeMatMul", MICROSOFT
+        node.input.append(f"{name}.scale")
+    return graph
+
+
+def best_scale(weights: NDArray[np.float32]) -> float:
+    """The step of `INT7` steps to each side that rounds ``weights`` with least squared error."""
+    largest = float(np.abs(weights).max())
+    scales = [largest * float(share) / INT7 for share in np.linspace(0.4, 1, 25)]
+    rounded = (scale * np.clip(np.round(weights / scale), -INT7, INT7) for scale in scales)
+    errors = [float(np.square(weights - values).sum()) for values in rounded]
+    return scales[int(np.argmin(errors))]

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from archive import Source
 from evaluation_report import Nats
-from features import duplicate_share, excerpt, scalar_features, vector_features
+from features import duplicate_share, excerpt
 from miditok import MusicTokenizer
 from numpy.typing import NDArray
 from overlap import Hashes, steps_of
@@ -24,11 +24,13 @@ from symusic.core import ScoreTick
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import Composer, _Sequence
+from generate_tokens.compose import Composer
 from generate_tokens.errors import PieceError
 from generate_tokens.grammar import Grammar
+from generate_tokens.measures import scalar_features, vector_features
 from generate_tokens.request import Request
-from generate_tokens.state import PITCH, STYLE, MusicState
+from generate_tokens.sequence import Batch, TokenSequence
+from generate_tokens.state import PITCH, MusicState
 from midi_save.clean import clean_score
 from midi_save.detokenise import detokenise, load_tokenizer
 
@@ -110,14 +112,15 @@ def token_logits(
     Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
     last, with the state before it. Both are overwritten by the next.
     """
-    bundle, decoder = composer.bundle, composer._decoder
-    sequence = _Sequence(bundle, composer.vocabulary, decoder, bundle.styles[style])
-    sequence.state.kind = STYLE
-    sequence.replay(0)
-    yield decoder.logits, sequence.state
+    bundle = composer.bundle
+    sequence = TokenSequence(composer.vocabulary, bundle.bos_id, bundle.styles[style])
+    batch = Batch(composer.decoder, [sequence])
+    batch.replay(0)
+    yield batch.logits(0), sequence.state
     for token in ids:
-        sequence.push(token)
-        yield decoder.logits, sequence.state
+        sequence.append(token)
+        batch.push()
+        yield batch.logits(0), sequence.state
 
 
 def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:

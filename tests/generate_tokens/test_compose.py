@@ -13,13 +13,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import LATEST_END_BARS, Composer, _Sequence
+from generate_tokens.choice import faults_of
+from generate_tokens.compose import (
+    BUDGET,
+    LATEST_END_BARS,
+    RESERVE_STEPS,
+    UNFINISHED,
+    Composer,
+    Composition,
+)
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.grammar import Grammar
 from generate_tokens.request import Request, parse_request
-from generate_tokens.state import BAR, DURATION, EOS, PITCH, TIMESIG, MusicState
+from generate_tokens.sequence import TokenSequence
+from generate_tokens.state import BAR, DURATION, EOS, PAD, PITCH, TIMESIG, MusicState
 from tests.generate_tokens.music import ids_of
 
 FOREVER_S = 1e9
@@ -42,7 +52,7 @@ def composer(tiny_bundle: Path) -> Composer:
 
 
 def request_for(composer: Composer, **fields: Any) -> Request:
-    event = {"style": "folk", "seed": 3, "duration_s": 20, **fields}
+    event = {"style": "folk", "seed": 3, "duration_s": 20, "candidates": 1, **fields}
     return parse_request(event, composer.bundle, "2026-01-01T00:00:00Z")
 
 
@@ -52,13 +62,13 @@ def is_duration(composer: Composer, token: int) -> bool:
 
 def in_rounds(
     composer: Composer, request: Request, prompt: list[int], budget_s: float
-) -> list[int]:
-    ids: list[int] = []
+) -> Composition:
+    candidates: list[list[int]] = []
     while True:
-        made = composer.compose(request, prompt, ids, budget_s, StepClock())
-        ids = made.ids
+        made = composer.compose(request, prompt, candidates, budget_s, StepClock())
         if made.finished:
-            return ids
+            return made
+        candidates = made.candidates
 
 
 @pytest.fixture(scope="module")
@@ -82,26 +92,23 @@ def bars_left_at_the_end(composer: Composer, ids: list[int], duration_s: float) 
 @pytest.fixture
 def in_four(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Keeps every piece in 4/4; called with True, ends it as soon as it may end."""
-    mask = Grammar.mask
+    choices = Grammar.choices
     bar, four = (
         composer.bundle.vocabulary.index(token) for token in (("Bar", "None"), ("TimeSig", "4/4"))
     )
 
     def patch(ends: bool) -> None:
-        def masked(
-            self: Grammar, logits: Any, state: MusicState, *rest: Any, **options: Any
-        ) -> Any:
-            out = mask(self, logits, state, *rest, **options)
+        def chosen(self: Grammar, state: MusicState, may_end: bool = False) -> NDArray[np.int64]:
+            ids = choices(self, state, may_end)
             if state.kind == BAR:
-                out[:] = -np.inf
-                out[four] = 0
+                return np.array([four])
+            if ends and composer.bundle.eos_id in ids:
+                return np.array([composer.bundle.eos_id])
             if state.kind == TIMESIG:
-                out[bar] = -np.inf  # no bar without a note
-            if ends and out[composer.bundle.eos_id] > -np.inf:
-                out[composer.bundle.eos_id] = 1e9
-            return out
+                ids = ids[ids != bar]  # no bar without a note
+            return ids
 
-        monkeypatch.setattr(Grammar, "mask", masked)
+        monkeypatch.setattr(Grammar, "choices", chosen)
 
     return patch
 
@@ -141,18 +148,18 @@ def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -
         ],
     ]
     names = (*opening, *(name for note in one_note for name in note), "Position_20")
-    style = composer.bundle.styles["folk"]
-    sequence = _Sequence(composer.bundle, composer.vocabulary, composer._decoder, style)
+    sequence = TokenSequence(
+        composer.vocabulary, composer.bundle.bos_id, composer.bundle.styles["folk"]
+    )
     for token in ids_of(tokenizer, *names):
         sequence.append(token)
-    sequence.replay(0)
     sixty = tokenizer["Pitch_60"]
     cold = replace(request_for(composer), temperature=0.0)
-    composer._decoder.logits[:] = 0
-    composer._decoder.logits[sixty] = 9
-    assert composer._sample(sequence, cold, 0.5) != sixty
+    logits = np.zeros(composer.vocabulary.size, np.float32)
+    logits[sixty] = 9
+    assert composer._sample(sequence, logits.copy(), cold, 0.5) != sixty
     sequence.variety.left_out = frozenset()
-    assert composer._sample(sequence, cold, 0.5) == sixty
+    assert composer._sample(sequence, logits.copy(), cold, 0.5) == sixty
 
 
 def test_the_same_seed_gives_the_same_ids_and_another_does_not(
@@ -164,9 +171,22 @@ def test_the_same_seed_gives_the_same_ids_and_another_does_not(
 
 
 @settings(max_examples=8, deadline=None)
-@given(budget_s=st.integers(5, 400))
+@given(budget_s=st.integers(2, 400))
 def test_interruptions_change_nothing(composer: Composer, whole: list[int], budget_s: int) -> None:
-    assert in_rounds(composer, request_for(composer), [], budget_s) == whole
+    assert in_rounds(composer, request_for(composer), [], budget_s).ids == whole
+
+
+@settings(max_examples=8, deadline=None)
+@given(budget_s=st.integers(2, 300), candidates=st.integers(2, 5))
+def test_interruptions_change_nothing_of_any_candidate(
+    composer: Composer, budget_s: int, candidates: int
+) -> None:
+    request = request_for(composer, candidates=candidates, duration_s=12)
+    straight = composer.compose(request, [], [], FOREVER_S)
+    lengths = {len(ids) for ids in straight.candidates}
+    assert len(lengths) > 1, "some should drop out early"
+    made = in_rounds(composer, request, [], budget_s)
+    assert (made.candidates, made.ids) == (straight.candidates, straight.ids)
 
 
 def test_interruptions_change_nothing_after_a_prompt(composer: Composer, whole: list[int]) -> None:
@@ -174,11 +194,79 @@ def test_interruptions_change_nothing_after_a_prompt(composer: Composer, whole: 
     note = whole[6 : next(i for i, t in enumerate(whole) if is_duration(composer, t)) + 1]
     prompt = [*opening, *note]
     assert len(prompt) <= composer.bundle.context // 2
-    request = request_for(composer, seed=9)
-    straight = composer.compose(request, prompt, [], FOREVER_S).ids
-    assert in_rounds(composer, request, prompt, 37) == straight
-    assert straight[2:6] == opening  # metre, Position_0 and tempo go on
-    assert straight != composer.compose(request, [], [], FOREVER_S).ids
+    request = request_for(composer, seed=9, candidates=2)
+    straight = composer.compose(request, prompt, [], FOREVER_S)
+    assert in_rounds(composer, request, prompt, 37).candidates == straight.candidates
+    assert straight.ids[2:6] == opening  # metre, Position_0 and tempo go on
+    assert straight.ids != composer.compose(request, [], [], FOREVER_S).ids
+
+
+def test_candidates_of_an_int8_bundle_survive_interruptions_too(
+    int8_bundle: Path,
+) -> None:
+    composer = Composer(Bundle.load(int8_bundle))
+    request = request_for(composer, candidates=3, duration_s=12)
+    straight = composer.compose(request, [], [], FOREVER_S)
+    for budget_s in (7, 40, 150):
+        assert in_rounds(composer, request, [], budget_s).candidates == straight.candidates
+
+
+def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer) -> None:
+    request = request_for(composer, candidates=4)
+    made = composer.compose(request, [], [], FOREVER_S)
+    left = [n for n, ids in enumerate(made.candidates) if composer.vocabulary.kind[ids[-1]] == PAD]
+    sums = [9e9 if n in left else sum(faults.values()) for n, faults in enumerate(made.faults)]
+    assert len(left) == 2 and len(set(sums)) == 3
+    best = made.candidates[sums.index(min(sums))]
+    body = made.ids[:-1]
+    assert best[: len(body)] == body and made.ids[-1] == composer.bundle.eos_id
+    assert all(composer.vocabulary.kind[i] != PITCH for i in best[len(body) :])
+
+
+def two_halvings(composer: Composer) -> Request:
+    """Of an untrained model some candidates reach their end before others reach their half."""
+    for seed in range(20):
+        request = request_for(composer, candidates=8, duration_s=40, seed=seed)
+        made = composer.compose(request, [], [], FOREVER_S)
+        if sum(composer.vocabulary.kind[ids[-1]] == PAD for ids in made.candidates) == 6:
+            return request
+    raise AssertionError("no seed of 20 has two halvings")
+
+
+def test_the_worse_half_leaves_at_a_quarter_and_at_half(composer: Composer) -> None:
+    made = composer.compose(request := two_halvings(composer), [], [], FOREVER_S)
+    kind = composer.vocabulary.kind
+    left = {n: len(ids) for n, ids in enumerate(made.candidates) if kind[ids[-1]] == PAD}
+    assert sorted(left.values()) == [*[min(left.values())] * 4, *[max(left.values())] * 2]
+    for share, length in zip((0.25, 0.5), sorted(set(left.values())), strict=True):
+        sums, seconds = {}, []
+        for n, ids in enumerate(made.candidates):
+            if left.get(n, 1 << 30) < length:
+                continue
+            so_far = ids[2 : length - 1]
+            sums[n] = sum(faults_of(so_far, composer.vocabulary).values())
+            state = MusicState(composer.vocabulary)
+            for token in so_far:
+                state.step(token)
+            seconds.append(state.seconds)
+        leaving = {n for n in left if left[n] == length}
+        staying = sums.keys() - leaving
+        assert len(staying) == len(sums) / 2
+        assert max(sums[n] for n in staying) <= min(sums[n] for n in leaving)
+        assert min(seconds) >= share * request.duration_s
+
+
+def test_a_single_candidate_is_not_judged(composer: Composer) -> None:
+    assert composer.compose(request_for(composer), [], [], FOREVER_S).faults == []
+
+
+def test_the_first_candidate_draws_what_a_single_one_would(composer: Composer) -> None:
+    # of a float32 graph, where rows of a batch have nothing in common but rounding
+    alone = composer.compose(request_for(composer), [], [], 60, StepClock()).candidates[0]
+    among = composer.compose(request_for(composer, candidates=3), [], [], 60, StepClock())
+    shorter = min(len(alone), len(among.candidates[0]))
+    assert shorter > 40 and among.candidates[0][:shorter] == alone[:shorter]
+    assert among.candidates[1] != among.candidates[0]
 
 
 def test_a_finished_piece_decodes_to_every_one_of_its_notes(
@@ -194,20 +282,87 @@ def test_a_spent_budget_is_an_error_not_an_endless_loop(composer: Composer) -> N
         composer.compose(request_for(composer), [], [], -1.0)
 
 
-def test_an_unfinished_piece_stops_within_the_budget(composer: Composer) -> None:
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_an_unfinished_piece_stops_well_within_the_budget(
+    composer: Composer, candidates: int
+) -> None:
     clock = StepClock()
-    made = composer.compose(request_for(composer), [], [], 50, clock)
-    assert not made.finished and made.sampled <= 50
-    assert clock.now <= 55
+    request = request_for(composer, candidates=candidates)
+    made = composer.compose(request, [], [], 50, clock)
+    assert made.stopped == UNFINISHED and made.ids == []
+    # each step takes a second, as does getting ready
+    assert made.sampled == candidates * (50 - 1 - RESERVE_STEPS)
+    assert clock.now <= 53
 
 
-def test_ids_of_another_style_or_beyond_the_end_are_refused(
+def test_a_slow_step_makes_the_reserve_longer(composer: Composer) -> None:
+    class Stall(StepClock):
+        def __call__(self) -> float:
+            if 20 <= self.now < 21:
+                self.now += 9  # the machine was busy
+            return super().__call__()
+
+    clock = Stall()
+    made = composer.compose(request_for(composer), [], [], 100, clock)
+    assert made.sampled == 100 - 1 - 9 - 10 * RESERVE_STEPS
+
+
+def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
+    made = composer.compose(
+        request_for(composer),
+        [],
+        [],
+        100,
+        StepClock(),
+        answer_s=lambda tokens: 60.0 if tokens > 20 else 0.0,
+    )
+    assert made.sampled == 100 - 1 - 60 - RESERVE_STEPS
+
+
+def test_a_budget_of_one_step_is_progress(composer: Composer) -> None:
+    assert composer.compose(request_for(composer), [], [], 1.5, StepClock()).sampled == 1
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_a_piece_can_be_closed_at_a_bar_when_the_budget_ends(
+    composer: Composer, in_four: Callable[[bool], None], candidates: int
+) -> None:
+    in_four(False)
+    request = request_for(composer, duration_s=600, budget_end="close", candidates=candidates)
+    going_on = replace(request, budget_end="continue")
+    cut = composer.compose(going_on, [], [], 600, StepClock()).candidates
+    made = composer.compose(request, [], [], 600, StepClock())
+    assert made.stopped == BUDGET and made.finished and made.candidates == cut
+    kinds = [composer.vocabulary.kind[token] for token in made.ids]
+    assert kinds[-2:] == [DURATION, EOS]
+    body = made.ids[:-1]
+    whole = next(ids for ids in cut if ids[: len(body)] == body)
+    rest = [composer.vocabulary.kind[token] for token in whole[len(body) :]]
+    assert BAR in rest  # what was dropped began with a bar line
+    assert PITCH not in rest[: rest.index(BAR)]
+    assert 0 < made.music_s < 600
+
+
+def test_closing_before_the_first_note_is_an_error(composer: Composer) -> None:
+    request = request_for(composer, budget_end="close")
+    with pytest.raises(BudgetError, match="note"):
+        composer.compose(request, [], [], 1.5, StepClock())
+
+
+def test_candidates_that_are_not_of_one_run_are_refused(
     composer: Composer, whole: list[int]
 ) -> None:
     with pytest.raises(TokensError, match="style"):
-        composer.compose(request_for(composer, style="hymn"), [], whole[:40], FOREVER_S)
+        composer.compose(request_for(composer, style="hymn"), [], [whole[:40]], FOREVER_S)
     with pytest.raises(TokensError, match="EOS"):
-        composer.compose(request_for(composer), [], whole, FOREVER_S)
+        composer.compose(request_for(composer), [], [whole], FOREVER_S)
+    two = request_for(composer, candidates=2)
+    with pytest.raises(TokensError, match="2"):
+        composer.compose(two, [], [whole[:40]], FOREVER_S)
+    with pytest.raises(TokensError, match="equally far"):
+        composer.compose(two, [], [whole[:40], whole[:41]], FOREVER_S)
+    with pytest.raises(TokensError, match="equally far"):
+        composer.compose(two, [], [whole[:40], whole], FOREVER_S)
 
 
 @pytest.mark.parametrize(
@@ -256,8 +411,8 @@ def test_a_bundle_json_that_does_not_fit_its_graph_is_refused_by_name(
 
 def test_temperature_zero_needs_no_luck(composer: Composer) -> None:
     cold = replace(request_for(composer), temperature=0.0)
-    first = composer.compose(cold, [], [], 60, StepClock()).ids
-    second = composer.compose(replace(cold, seed=99), [], [], 60, StepClock()).ids
+    first = composer.compose(cold, [], [], 60, StepClock()).candidates
+    second = composer.compose(replace(cold, seed=99), [], [], 60, StepClock()).candidates
     assert first == second
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from generate_tokens.compose import Composer
 from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens.storage import TokenStore
 from tests.conftest import MUSIC_BUCKET
+from tests.generate_tokens.test_compose import StepClock
 
 EVENTS = Path(module.__file__).parent / "events"
 
@@ -42,7 +44,7 @@ def composer(tiny_bundle: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Com
 
 def job(**request: Any) -> dict[str, Any]:
     return {
-        "request": {"duration_s": 6, "date": "2026-03-02", **request},
+        "request": {"duration_s": 6, "date": "2026-03-02", "candidates": 1, **request},
         "execution": {"name": "run-1", "started": "2026-03-02T06:00:00Z"},
     }
 
@@ -95,6 +97,7 @@ def test_an_unfinished_piece_is_taken_up_where_it_stopped(composer: Composer) ->
     state: dict[str, Any] = job(prompt="fresh")
     state["generation"] = module.handler(state, PLENTY)["generation"] | {
         "tokens": {"ids": whole["tokens"]["ids"][:50]},
+        "candidates": [50],
         "finished": False,
     }
     resumed = module.handler(state, PLENTY)["generation"]
@@ -107,10 +110,40 @@ def test_many_tokens_travel_by_key(
     inline = module.handler(job(prompt="fresh"), PLENTY)["generation"]["tokens"]["ids"]
     monkeypatch.setattr(module, "INLINE_TOKENS", 10)
     made = module.handler(job(prompt="fresh"), PLENTY)["generation"]
-    uri = f"s3://{MUSIC_BUCKET}/runs/run-1/tokens.json"
+    uri = f"s3://{MUSIC_BUCKET}/runs/run-1/tokens-1.json"
     assert made["tokens"] == {"s3_uri": uri, "count": len(inline)}
-    stored = s3.get_object(Bucket=MUSIC_BUCKET, Key="runs/run-1/tokens.json")["Body"].read()
+    stored = s3.get_object(Bucket=MUSIC_BUCKET, Key="runs/run-1/tokens-1.json")["Body"].read()
     assert json.loads(stored)["ids"] == inline
+
+
+@pytest.mark.parametrize("inline_tokens", [10, 10_000])
+def test_candidates_go_from_round_to_round(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch, inline_tokens: int
+) -> None:
+    monkeypatch.setattr(module, "INLINE_TOKENS", inline_tokens)
+    monkeypatch.setattr(module, "SLOWEST_CALL_S", 0.0)
+    state = job(prompt="fresh", candidates=3, duration_s=20)
+    straight = module.handler(state, PLENTY)["generation"]
+    monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
+    rounds = 0
+    while not (state := module.handler(state, Context(90_000)))["generation"]["finished"]:
+        rounds += 1
+        assert len(state["generation"]["candidates"]) == 3 and rounds < 500
+    made = state["generation"]
+    assert rounds > 1 and len(made["faults"]) == 3
+    same = ("candidates", "faults", "music_s", "sampled")
+    assert {k: made[k] for k in same} == {k: straight[k] for k in same}
+    if inline_tokens > 10:
+        assert made["tokens"] == straight["tokens"]
+
+
+@pytest.mark.parametrize("lengths", [None, "3", [], [0, 9], [2, 2], [True] * 9])
+def test_candidates_of_other_lengths_are_refused(composer: Composer, lengths: Any) -> None:
+    made = module.handler(job(prompt="fresh"), PLENTY)
+    ids = made["generation"]["tokens"]["ids"][:9]
+    made["generation"] |= {"tokens": {"ids": ids}, "candidates": lengths}
+    with pytest.raises(TokensError, match="candidates"):
+        module.handler(made, PLENTY)
 
 
 def test_a_prompt_of_another_model_is_refused(composer: Composer) -> None:
@@ -166,6 +199,6 @@ def test_an_overlong_prompt_is_refused(composer: Composer) -> None:
         module.handler(job() | {"prompt": prompt}, PLENTY)
 
 
-def test_the_reserve_is_kept_from_the_budget(composer: Composer) -> None:
-    with pytest.raises(BudgetError):
-        module.handler(job(prompt="fresh"), Context(int(module.RESERVE_S * 1000)))
+def test_no_time_at_all_is_named(composer: Composer) -> None:
+    with pytest.raises(BudgetError, match="time-out"):
+        module.handler(job(prompt="fresh"), Context(0))

@@ -59,6 +59,8 @@ def test_an_empty_event_takes_the_bundles_defaults(bundle: Bundle) -> None:
         top_k=0,
         min_p=0.0,
         recall=0.0,
+        candidates=1,
+        budget_end="continue",
         date="2026-11-22",
     )
 

@@ -115,27 +115,27 @@ def test_a_token_file_that_is_no_json_object_or_too_large_starts_afresh_and_says
 
 
 def test_the_tokens_of_a_run_come_back(store: TokenStore) -> None:
-    uri = store.write_run("daily-1", [1, 2, 3])
-    assert uri == f"s3://{MUSIC_BUCKET}/runs/daily-1/tokens.json"
-    assert store.read_run("daily-1", uri, 3) == [1, 2, 3]
+    uri = store.write_run("daily-1", 2, [1, 2, 3])
+    assert uri == f"s3://{MUSIC_BUCKET}/runs/daily-1/tokens-2.json"
+    assert store.read_run("daily-1", 2, uri, 3) == [1, 2, 3]
 
 
 def test_a_round_that_died_after_its_write_can_be_repeated(store: TokenStore) -> None:
-    uri = store.write_run("daily-1", [1, 2, 3])
-    store.write_run("daily-1", [1, 2, 3, 4, 5])  # its answer, with a count of 5, was lost
-    assert store.read_run("daily-1", uri, 3) == [1, 2, 3]
+    uri = store.write_run("daily-1", 2, [1, 2, 3])
+    store.write_run("daily-1", 3, [1, 2, 3, 4, 5])  # its answer was lost
+    assert store.read_run("daily-1", 2, uri, 3) == [1, 2, 3]
 
 
 def test_the_tokens_of_another_run_or_number_are_refused(store: TokenStore) -> None:
-    uri = store.write_run("daily-1", [1, 2, 3])
+    uri = store.write_run("daily-1", 2, [1, 2, 3])
     with pytest.raises(TokensError, match="holds 3 ids, the message says 4"):
-        store.read_run("daily-1", uri, 4)
+        store.read_run("daily-1", 2, uri, 4)
     with pytest.raises(TokensError, match="the message says -1"):
-        store.read_run("daily-1", uri, -1)
+        store.read_run("daily-1", 2, uri, -1)
     with pytest.raises(TokensError, match=r"tokens\.s3_uri must be"):
-        store.read_run("daily-2", uri, 3)
+        store.read_run("daily-2", 2, uri, 3)
     with pytest.raises(TokensError, match=r"execution\.name"):
-        store.write_run("../daily", [1])
+        store.write_run("../daily", 2, [1])
 
 
 @pytest.mark.parametrize(
@@ -144,26 +144,26 @@ def test_the_tokens_of_another_run_or_number_are_refused(store: TokenStore) -> N
         (b"", "is not JSON"),
         (b"[]", "must hold an object"),
         (b"{}", "model_id must be a string"),
-        (b" " * 4_000_001, "is 4.0 MB"),
+        (b" " * 8_000_001, "is 8.0 MB"),
         (None, "is missing"),
     ],
 )
 def test_run_tokens_out_of_form_are_refused(
     body: bytes | None, reason: str, s3: Any, store: TokenStore
 ) -> None:
-    key = "runs/daily-1/tokens.json"
+    key = "runs/daily-1/tokens-2.json"
     if body is not None:
         s3.put_object(Bucket=MUSIC_BUCKET, Key=key, Body=body)
     with pytest.raises(TokensError, match=f"{key}.* {reason}"):
-        store.read_run("daily-1", f"s3://{MUSIC_BUCKET}/{key}", 1)
+        store.read_run("daily-1", 2, f"s3://{MUSIC_BUCKET}/{key}", 1)
 
 
 def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore) -> None:
-    uri = store.write_run("daily-1", [1])
+    uri = store.write_run("daily-1", 2, [1])
     body = json.dumps({"model_id": "0" * 64, "ids": [1]}).encode()
-    s3.put_object(Bucket=MUSIC_BUCKET, Key="runs/daily-1/tokens.json", Body=body)
+    s3.put_object(Bucket=MUSIC_BUCKET, Key="runs/daily-1/tokens-2.json", Body=body)
     with pytest.raises(ModelMismatchError):
-        store.read_run("daily-1", uri, 1)
+        store.read_run("daily-1", 2, uri, 1)
 
 
 def test_an_s3_refusal_is_a_storage_error_that_names_the_place(s3: Any, bundle: Bundle) -> None:
@@ -178,7 +178,7 @@ def test_an_unreachable_s3_is_a_storage_error(bundle: Bundle) -> None:
         config=Config(retries={"max_attempts": 0}, connect_timeout=1),
     )
     with pytest.raises(StorageError, match="cannot write"):
-        TokenStore(MUSIC_BUCKET, bundle, nowhere).write_run("daily-1", [1])
+        TokenStore(MUSIC_BUCKET, bundle, nowhere).write_run("daily-1", 2, [1])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_unreachable_s3_is_a_storage_error(bundle: Bundle) -> None:
     [
         ("list_objects_v2", lambda store: store.previous(DATE)),
         ("get_object", lambda store: store.previous(DATE)),
-        ("put_object", lambda store: store.write_run("daily-1", [1])),
+        ("put_object", lambda store: store.write_run("daily-1", 2, [1])),
     ],
 )
 def test_refused_credentials_are_an_access_error_that_no_retry_is_worth(
@@ -239,7 +239,7 @@ def overloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_a_call_is_tried_twice_and_then_given_up(overloaded: list[str], bundle: Bundle) -> None:
     with pytest.raises(StorageError, match="503"):
-        TokenStore(MUSIC_BUCKET, bundle).write_run("daily-1", [1])
+        TokenStore(MUSIC_BUCKET, bundle).write_run("daily-1", 2, [1])
     assert len(overloaded) == 2
 
 

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from features import (
-    SCALARS,
-    VECTORS,
-    Music,
-    bar_lines,
-    duplicate_share,
-    excerpt,
-    scalar_features,
-    vector_features,
-)
+from features import duplicate_share, excerpt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
+from generate_tokens.measures import (
+    SCALARS,
+    VECTORS,
+    Music,
+    bar_lines,
+    scalar_features,
+    vector_features,
+)
 from midi_save.clean import clean_score
 
 Note = tuple[int, int, int]  # onset and length in ticks of 1/12 quarter note, pitch

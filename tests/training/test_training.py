@@ -24,8 +24,8 @@ from weights import load_weights, save_weights
 from windows import PREFIX, Windows
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import _Sequence
 from generate_tokens.decoder import Decoder
+from generate_tokens.sequence import Batch, TokenSequence
 from generate_tokens.state import (
     BAR,
     BAR_CLASSES,
@@ -284,19 +284,19 @@ def test_decoding_with_the_tracker_gives_the_training_loss(
     none = np.full(PREFIX, VOCABULARY.programs)
     zeros = np.zeros(PREFIX, np.int64)
     opening = Features(zeros, none, zeros, np.zeros((PREFIX, 10), np.uint8), zeros)
-    out = [decoder.prefill(ids[:PREFIX], opening).copy()]
+    out = [decoder.prefill(0, ids[:PREFIX], opening).copy()]
     for token in ids[PREFIX:-1]:
         state.step(int(token))
-        out.append(
-            decoder.step(
-                int(token),
-                max(state.position, 0),
-                state.program,
-                state.tick,
-                state.sounding,
-                form_of(state.bars, 0),
-            ).copy()
+        decoder.put(
+            0,
+            int(token),
+            max(state.position, 0),
+            state.program,
+            state.tick,
+            state.sounding,
+            form_of(state.bars, 0),
         )
+        out.append(decoder.step()[0].copy())
     decoded = functional.cross_entropy(
         torch.from_numpy(np.stack(out)), torch.from_numpy(ids[PREFIX:]), reduction="none"
     )
@@ -312,21 +312,22 @@ def test_the_composers_windows_are_the_trainers(
     piece = int(windows.train[2])
     first = int(windows.dataset.starts[piece]) + PREFIX
     body = windows.dataset.ids[first : first + 200].tolist()
-    decoder = Decoder(bundle)
-    sequence = _Sequence(bundle, VOCABULARY, decoder, bundle.styles["folk"])
+    sequence = TokenSequence(VOCABULARY, bundle.bos_id, bundle.styles["folk"])
+    batch = Batch(Decoder(bundle), [sequence])
     for token in body[:prompted]:
         sequence.append(token)
-    sequence.replay(prompted)
+    batch.replay(prompted)
     begin = 0
     for count in range(prompted + 1, len(body)):
-        if count > begin + windows.body:  # full: its last half moves up
-            begin = count - 1 - bundle.context // 2
-        sequence.push(body[count - 1])
-        if count % 7 == 0 or count - begin < bundle.context // 2 + 4:
+        if count > begin + windows.body:  # full: its last third moves up
+            begin = count - 1 - bundle.context // 3
+        sequence.append(body[count - 1])
+        batch.push()
+        if count % 7 == 0 or count - begin < bundle.context // 3 + 4:
             ids, *rest = windows.window(piece, first + begin, first + count)
             inputs = (torch.from_numpy(a)[None] for a in (ids[:-1], *rest))
             expected = tiny_model(*inputs)[0, -1].numpy()
-            assert np.abs(decoder.logits - expected).max() < 1e-4, count
+            assert np.abs(batch.logits(0) - expected).max() < 1e-4, count
 
 
 def test_an_export_that_disagrees_with_the_model_is_refused() -> None:

@@ -1,0 +1,174 @@
+"""Sequences on their way through the decoder, alone or several in step, and their sliding windows.
+
+A window of C rows slides when it is full: the last C/3 tokens move up behind BOS and the style and
+are prefilled. Where it slides depends on the count of tokens alone, so a resumed piece fills its
+windows exactly as the uninterrupted one did. Knows tokens' meanings through the tracker; samples
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from generate_tokens.decoder import Decoder
+from generate_tokens.recall import Recall
+from generate_tokens.state import (
+    BAR,
+    PITCH,
+    STYLE,
+    TEMPO,
+    FeatureRecorder,
+    Features,
+    MusicState,
+    Vocabulary,
+)
+from generate_tokens.variety import Variety
+
+PREFIX = 2  # BOS and the style stand at the head of every window
+
+
+class TokenSequence:
+    """One sequence: what the model has been told behind BOS and style, the prompt and the piece.
+
+    Attributes:
+        body: its ids.
+        state, recall, variety: after the last of them.
+        left: bars that the piece may still have, this one included; None while that is not known.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, bos: int, style: int) -> None:
+        self.body: list[int] = []
+        self.state = MusicState(vocabulary)
+        self.state.kind = STYLE
+        self._pitches = range(*vocabulary.ranges[PITCH])
+        self.recall = Recall(vocabulary.ranges[BAR][0])
+        self.variety = Variety(self._pitches)
+        self._prefix = [bos, style]
+        self._features = FeatureRecorder(vocabulary)
+        self.left: int | None = None
+        self._duration_s: float | None = None
+        self._no_program = vocabulary.programs
+        self._sounding_bytes = (vocabulary.pitches + 7) // 8
+        self._origin_tick = 0
+
+    def begin_piece(self, duration_s: float) -> None:
+        """What follows is a piece of about this length; what came before was its prompt."""
+        self.state.begin_piece()
+        if not self.body:
+            self.state.kind = STYLE
+        self._duration_s = duration_s
+
+    def append(self, token: int) -> None:
+        """Takes a token."""
+        state = self.state
+        state.step(token)
+        if state.kind != TEMPO:  # only a piece's first bar has one
+            self.recall.add(token)
+        if state.kind == PITCH:
+            self.variety.add(token, state.tick)
+        self.body.append(token)
+        if self._duration_s is not None:
+            self.left = state.bars_left(self._duration_s)
+        self._features.record(state, 0 if self.left is None else max(1, self.left))
+
+    def window(self, start: int, stop: int) -> tuple[NDArray[np.int64], Features]:
+        """Ids and features of a window of ``body[start:stop]``, for the decoder to prefill.
+
+        The ticks of `put` count from the same token from now on.
+        """
+        rows, pad, width = self._features, [0] * PREFIX, self._sounding_bytes
+        self._origin_tick = rows.tick[start] if start < stop else 0
+        packed = b"".join((bytes(PREFIX * width), *rows.sounding[start:stop]))
+        features = Features(
+            position=np.array(pad + rows.position[start:stop], np.int64),
+            program=np.array([self._no_program] * PREFIX + rows.program[start:stop], np.int64),
+            tick=np.array(pad + [t - self._origin_tick for t in rows.tick[start:stop]], np.int64),
+            sounding=np.frombuffer(packed, np.uint8).reshape(-1, width),
+            form=np.array(pad + rows.form[start:stop], np.int64),
+        )
+        return np.array(self._prefix + self.body[start:stop], np.int64), features
+
+    def put(self, decoder: Decoder, slot: int, index: int) -> None:
+        """The token at ``index`` of the body is the next that the decoder takes in ``slot``."""
+        rows = self._features
+        decoder.put(
+            slot,
+            self.body[index],
+            rows.position[index],
+            rows.program[index],
+            rows.tick[index] - self._origin_tick,
+            int.from_bytes(rows.sounding[index], "little"),
+            rows.form[index],
+        )
+
+
+class Batch:
+    """Sequences that go in step through one decoder; one that has ended drops out.
+
+    The int8 activations of a batch share a scale, so the company of a sequence has a part in its
+    logits: `replay` gives each the company that it had.
+
+    Attributes:
+        slots: for each slot of the decoder in use, the number of its sequence.
+        kept: tokens that stay in a window when it slides.
+    """
+
+    def __init__(self, decoder: Decoder, sequences: Sequence[TokenSequence]) -> None:
+        decoder.reserve(len(sequences))
+        self._decoder = decoder
+        self._sequences = sequences
+        self._capacity = decoder.context - PREFIX
+        self.kept = decoder.context // 3  # more costs more prefilling, less costs nats (LOG.md)
+        self.slots = list(range(len(sequences)))
+
+    def logits(self, slot: int) -> NDArray[np.float32]:
+        """What may come next in a slot, [vocabulary]; the next `push` overwrites it."""
+        row: NDArray[np.float32] = self._decoder.logits[slot]
+        return row
+
+    def replay(self, from_count: int) -> None:
+        """Runs the bodies as an uninterrupted run did that prefilled its first ``from_count``."""
+        lengths = [len(sequence.body) for sequence in self._sequences]
+        longest = max(lengths)
+        start, point = 0, from_count
+        if longest > self._capacity:
+            stride = self._capacity - self.kept
+            slides = (longest - self._capacity - 1) // stride
+            point = self._capacity + slides * stride
+            start = point - self.kept
+        self._drop(number for number in list(self.slots) if lengths[number] < point)
+        self._fill(start, point)
+        for index in range(point, longest):
+            self._drop(number for number in list(self.slots) if lengths[number] <= index)
+            self._run(index)
+
+    def drop(self, number: int) -> None:
+        """A sequence has come to its end."""
+        slot = self.slots.index(number)
+        last = self.slots.pop()
+        if last != number:
+            self._decoder.move(len(self.slots), slot)
+            self.slots[slot] = last
+
+    def push(self) -> None:
+        """Runs the model on the token that each sequence has taken, sliding full windows first."""
+        end = len(self._sequences[self.slots[0]].body)
+        if self._decoder.row == self._decoder.context:
+            self._fill(end - 1 - self.kept, end - 1)
+        self._run(end - 1)
+
+    def _drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.drop(number)
+
+    def _fill(self, start: int, stop: int) -> None:
+        for slot, number in enumerate(self.slots):
+            self._decoder.prefill(slot, *self._sequences[number].window(start, stop))
+
+    def _run(self, index: int) -> None:
+        for slot, number in enumerate(self.slots):
+            self._sequences[number].put(self._decoder, slot, index)
+        self._decoder.step(len(self.slots))
