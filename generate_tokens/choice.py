@@ -30,14 +30,15 @@ REAL: Mapping[str, tuple[float, float]] = {
     "bar_repetition": (0.0, 0.488),
     "ngram_repetition": (0.0, 0.462),
 }
-NO_END = 0.5  # lost by a piece that was cut instead of ending by itself
+NO_END = 0.5  # lost by a piece that does not stop about its planned last bar
+LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
 WRONG_LENGTH = 1.0  # lost by a piece of twice the wanted length, or of none
 
 
-def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, float]:
-    """The notes of a piece, None where there is none, and its length in seconds.
+def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, MusicState]:
+    """The notes of a piece, None where there is none, and the state after them.
 
-    ``ids`` are those behind BOS and style; a tick of the result is 1/12 of a quarter note.
+    ``ids`` are those behind BOS and style; a tick of the notes is 1/12 of a quarter note.
     """
     state = MusicState(vocabulary)
     notes: list[tuple[int, int, int, int]] = []  # onset, pitch, duration, programme
@@ -59,11 +60,11 @@ def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, 
             if not metres or metres[-1][1:] != metre:
                 metres.append((round(TICKS_PER_QUARTER * bar_start), *metre))
     if not notes:
-        return None, 0.0
+        return None, state
     onset, pitch, duration, program = np.array(sorted(notes), np.int64).T
     end = int((onset + duration).max())
     music = Music(onset, duration, pitch, program, end, state.qpm, tuple(metres), duplicates=0.0)
-    return music, state.end_s
+    return music, state
 
 
 def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
@@ -82,10 +83,15 @@ def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
 
 
 def faults_of_piece(
-    ids: Sequence[int], vocabulary: Vocabulary, duration_s: float, *, ended: bool
+    ids: Sequence[int], vocabulary: Vocabulary, duration_s: float
 ) -> dict[str, float]:
-    """The same of a finished piece, and what it loses by its length and by having no end."""
-    _, seconds = music_of(ids, vocabulary)
-    length = WRONG_LENGTH * min(1.0, abs(seconds / duration_s - 1))
-    ending = 0.0 if ended else NO_END
-    return {"length": round(length, 4), "ending": ending, **faults_of(ids, vocabulary)}
+    """The same of a finished piece, and what it loses by its length and by its ending."""
+    _, state = music_of(ids, vocabulary)
+    length = min(1.0, abs(state.end_s / duration_s - 1))
+    left = state.bars_left(duration_s)
+    ends = left is not None and -LATEST_END_BARS < left <= 1
+    return {
+        "length": round(WRONG_LENGTH * length, 4),
+        "ending": 0.0 if ends else NO_END,
+        **faults_of(ids, vocabulary),
+    }

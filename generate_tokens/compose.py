@@ -1,9 +1,9 @@
 """Composes: token after token under the grammar, until the piece is long enough or time is up.
 
-Several candidates are composed in step. At a quarter and at half of the wanted length the worse
-half of them leaves, down to two; of what is finished the best is kept. A pure function of bundle,
-request, prompt and the ids so far: how often it was interrupted changes nothing. Knows neither
-Lambda nor S3.
+Several candidates are composed in step. After a quarter of the wanted length the worse half of them
+leaves, when one has ended those that are worse already, and of what is finished the best is kept. A
+pure function of bundle, request, prompt and the ids so far: how often it was interrupted changes
+nothing. Knows neither Lambda nor S3.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.choice import faults_of, faults_of_piece, music_of
+from generate_tokens.choice import LATEST_END_BARS, faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.errors import BudgetError, BundleError, TokensError
 from generate_tokens.grammar import Grammar
@@ -37,15 +37,11 @@ from generate_tokens.state import (
     Vocabulary,
 )
 
-LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
 # What is kept back of the budget, in units of the slowest step: the next may be slower than all
 # before, and the answer has to be put into words and sent. Both grow where a core is shared.
 RESERVE_STEPS = 4
-HALVINGS = (
-    0.25,
-    0.5,
-)  # shares of the wanted length after which the worse half of candidates leaves
-FINALISTS = 2  # of which there are never fewer
+HALVING = 0.25  # share of the wanted length after which the worse half of the candidates leaves
+FINALISTS = 2  # that stay at least
 UNFINISHED, ENDED, BUDGET = "unfinished", "duration", "budget"
 
 
@@ -153,7 +149,6 @@ class Composer:
         forced = opening_after(prompt, self.vocabulary)
         uniforms = [Uniforms(request.seed, number) for number in range(len(pieces))]
         already = sum(map(len, pieces))
-        halvings = self._halvings_due(batch, sequences, request)
         slowest_s = self._slide_s * len(pieces)
         first = True  # The first step is taken however little time is left: each round comes on.
         while batch.slots:
@@ -178,12 +173,13 @@ class Composer:
                 else:
                     ids.append(token)
                     sequence.append(token)
-            self._drop_over(batch, pieces)
+            ended = self._drop_over(batch, pieces)
             if batch.slots:
                 batch.push()
-            while halvings < self._halvings_due(batch, sequences, request):
-                halvings += 1
-                self._halve(batch, pieces)
+            if len(pieces) > 1:
+                for number in self._leaving(batch, sequences, pieces, request, ended):
+                    pieces[number].append(self.vocabulary.ranges[PAD][0])
+                    batch.drop(number)
         stopped = UNFINISHED if batch.slots else ENDED
         if batch.slots and request.budget_end == "close":
             stopped = BUDGET
@@ -198,7 +194,7 @@ class Composer:
         faults: list[dict[str, float]] = []
         if stopped != UNFINISHED:
             chosen, faults = self._choose(pieces, request)
-            longest_s = music_of(chosen[PREFIX:-1], self.vocabulary)[1]
+            longest_s = music_of(chosen[PREFIX:-1], self.vocabulary)[1].end_s
         return Composition(
             pieces, chosen, stopped, faults, round(longest_s, 3), sampled, clock() - began
         )
@@ -236,32 +232,51 @@ class Composer:
             sequence.state.kind = STYLE
         return sequence
 
-    def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> None:
-        for number in [n for n in batch.slots if self._is_over(pieces[n])]:
+    def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> list[int]:
+        over = [number for number in batch.slots if self._is_over(pieces[number])]
+        for number in over:
             batch.drop(number)
+        return over
 
     def _is_over(self, ids: Sequence[int]) -> bool:
         """Whether a candidate has ended or left."""
         return self.vocabulary.kind[ids[-1]] in (EOS, PAD)
 
-    @staticmethod
-    def _halvings_due(batch: Batch, sequences: Sequence[TokenSequence], request: Request) -> int:
-        """How many of `HALVINGS` every candidate that goes on has passed; 0 when none may leave."""
-        if len(batch.slots) <= FINALISTS:
-            return 0
-        seconds = min(sequences[n].state.seconds for n in batch.slots)
-        return sum(seconds >= share * request.duration_s for share in HALVINGS)
+    def _leaving(
+        self,
+        batch: Batch,
+        sequences: Sequence[TokenSequence],
+        pieces: Sequence[list[int]],
+        request: Request,
+        ended: Sequence[int],
+    ) -> list[int]:
+        """The candidates that leave after a step in which some have ``ended``.
 
-    def _halve(self, batch: Batch, pieces: Sequence[list[int]]) -> None:
-        """The worse half of the candidates that go on leaves, as far as `FINALISTS` allow."""
+        As soon as as many as may stay have passed `HALVING`, the worse half; then, when one has
+        ended, those that have lost as much as it already.
+        """
         going_on = sorted(batch.slots)
+
+        def lost(number: int) -> float:
+            return sum(self._faults(pieces[number], request).values())
+
+        if ended:
+            least = min(map(lost, ended))
+            return [number for number in going_on if lost(number) >= least]
         stay = max(FINALISTS, (len(going_on) + 1) // 2)
-        if len(going_on) <= stay:
-            return
-        faults = {n: sum(faults_of(pieces[n][PREFIX:], self.vocabulary).values()) for n in going_on}
-        for number in sorted(going_on, key=lambda n: (faults[n], n))[stay:]:
-            pieces[number].append(self.vocabulary.ranges[PAD][0])
-            batch.drop(number)
+        if len(going_on) <= stay or any(self.vocabulary.kind[ids[-1]] == PAD for ids in pieces):
+            return []
+        seconds = sorted((sequences[n].state.seconds for n in going_on), reverse=True)
+        if seconds[stay - 1] < HALVING * request.duration_s:
+            return []
+        return sorted(going_on, key=lambda number: (lost(number), number))[stay:]
+
+    def _faults(self, ids: Sequence[int], request: Request) -> dict[str, float]:
+        """What a candidate has lost: of one that goes on or has left, by its music so far."""
+        if self.vocabulary.kind[ids[-1]] == EOS:
+            body = self._closed(ids)[PREFIX:-1]
+            return faults_of_piece(body, self.vocabulary, request.duration_s)
+        return faults_of(ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:], self.vocabulary)
 
     def _sample(
         self,
@@ -307,15 +322,7 @@ class Composer:
         if len(pieces) == 1:
             return closed[0], []
         faults = [
-            faults_of_piece(
-                ids[PREFIX:-1],
-                self.vocabulary,
-                request.duration_s,
-                ended=raw[-1] == self.bundle.eos_id,
-            )
-            if ids
-            else faults_of(raw[PREFIX:-1], self.vocabulary)
-            for ids, raw in zip(closed, pieces, strict=True)
+            self._faults(ids or raw, request) for ids, raw in zip(closed, pieces, strict=True)
         ]
         best = min(finalists, key=lambda n: (sum(faults[n].values()), n))
         return closed[best], faults

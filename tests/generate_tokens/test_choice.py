@@ -71,7 +71,7 @@ def tune(count: int) -> tuple[str, ...]:
 
 def test_features_of_tokens_are_those_of_the_saved_midi(tokenizer: Any) -> None:
     ids = ids_of(tokenizer, *tune(40))
-    music, seconds = music_of(ids, VOCABULARY)
+    music, state = music_of(ids, VOCABULARY)
     assert music is not None
     score = tokenizer.decode(ids)
     clean = clean_score(ScoreTick.from_midi(score.dumps_midi()))
@@ -80,32 +80,32 @@ def test_features_of_tokens_are_those_of_the_saved_midi(tokenizer: Any) -> None:
     assert saved is not None
     ours, theirs = scalar_features(music), scalar_features(saved)
     assert {n: ours[n] for n in SCALARS} == pytest.approx(theirs, rel=0.02, nan_ok=True)
-    assert seconds == pytest.approx(saved.ticks / 12 * 60 / saved.qpm, rel=0.02)
+    assert state.end_s == pytest.approx(saved.ticks / 12 * 60 / saved.qpm, rel=0.02)
 
 
 def test_a_tune_has_fewer_faults_than_one_note(tokenizer: Any) -> None:
     song = ids_of(tokenizer, *tune(60))
-    _, seconds = music_of(song, VOCABULARY)
-    faults = faults_of_piece(song, VOCABULARY, seconds, ended=True)
+    seconds = music_of(song, VOCABULARY)[1].end_s
+    faults = faults_of_piece(song, VOCABULARY, seconds)
     assert not any(faults[n] for n in ("length", "ending", "consonance", "polyphony"))
     note = ids_of(tokenizer, *START, "Pitch_60", "Duration_1.0.12")
-    stuck = faults_of_piece(note, VOCABULARY, seconds, ended=True)
+    stuck = faults_of_piece(note, VOCABULARY, seconds)
     assert sum(stuck.values()) > 2 * sum(faults.values())
     assert stuck["length"] > 0.9 and stuck["pitch_range"] > 0.7
 
 
-def test_an_end_and_the_right_length_count(tokenizer: Any) -> None:
+def test_an_end_in_time_and_the_right_length_count(tokenizer: Any) -> None:
     song = ids_of(tokenizer, *tune(60))
-    _, seconds = music_of(song, VOCABULARY)
-    assert faults_of_piece(song, VOCABULARY, seconds, ended=False)["ending"] == NO_END
-    assert faults_of_piece(song, VOCABULARY, 2 * seconds, ended=True)["length"] == pytest.approx(
-        0.5
-    )
+    seconds = music_of(song, VOCABULARY)[1].end_s
+    early = faults_of_piece(song, VOCABULARY, 2 * seconds)
+    assert early["length"] == pytest.approx(0.5) and early["ending"] == NO_END
+    late = faults_of_piece(song, VOCABULARY, seconds / 2)
+    assert (late["length"], late["ending"]) == (1, NO_END)
 
 
 def test_no_note_at_all_loses_everything(tokenizer: Any) -> None:
     silent = ids_of(tokenizer, *START[:2])
-    faults = faults_of_piece(silent, VOCABULARY, 60, ended=True)
+    faults = faults_of_piece(silent, VOCABULARY, 60)
     assert all(faults[name] == 1 for name in REAL) and faults["length"] == 1
     assert faults_of(silent, VOCABULARY) == dict.fromkeys(REAL, 1)
 

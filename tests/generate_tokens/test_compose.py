@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
-from generate_tokens.choice import faults_of
+from generate_tokens.choice import LATEST_END_BARS, faults_of
 from generate_tokens.compose import (
     BUDGET,
-    LATEST_END_BARS,
+    HALVING,
     RESERVE_STEPS,
     UNFINISHED,
     Composer,
@@ -212,48 +212,62 @@ def test_candidates_of_an_int8_bundle_survive_interruptions_too(
 
 
 def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer) -> None:
-    request = request_for(composer, candidates=4)
-    made = composer.compose(request, [], [], FOREVER_S)
-    left = [n for n, ids in enumerate(made.candidates) if composer.vocabulary.kind[ids[-1]] == PAD]
-    sums = [9e9 if n in left else sum(faults.values()) for n, faults in enumerate(made.faults)]
-    assert len(left) == 2 and len(set(sums)) == 3
-    best = made.candidates[sums.index(min(sums))]
+    made = composer.compose(request_for(composer, candidates=4, seed=3), [], [], FOREVER_S)
+    ended = [n for n, ids in enumerate(made.candidates) if ids[-1] == composer.bundle.eos_id]
+    sums = {n: sum(made.faults[n].values()) for n in ended}
+    assert len(made.faults) == 4 and len(set(sums.values())) == 2
+    best = made.candidates[min(sums, key=sums.__getitem__)]
     body = made.ids[:-1]
     assert best[: len(body)] == body and made.ids[-1] == composer.bundle.eos_id
     assert all(composer.vocabulary.kind[i] != PITCH for i in best[len(body) :])
 
 
-def two_halvings(composer: Composer) -> Request:
-    """Of an untrained model some candidates reach their end before others reach their half."""
-    for seed in range(20):
-        request = request_for(composer, candidates=8, duration_s=40, seed=seed)
-        made = composer.compose(request, [], [], FOREVER_S)
-        if sum(composer.vocabulary.kind[ids[-1]] == PAD for ids in made.candidates) == 6:
-            return request
-    raise AssertionError("no seed of 20 has two halvings")
+def seconds_of(composer: Composer, ids: list[int]) -> float:
+    state = MusicState(composer.vocabulary)
+    for token in ids:
+        state.step(token)
+    return state.seconds
 
 
-def test_the_worse_half_leaves_at_a_quarter_and_at_half(composer: Composer) -> None:
-    made = composer.compose(request := two_halvings(composer), [], [], FOREVER_S)
+@pytest.mark.parametrize(("candidates", "stay"), [(3, 2), (4, 2), (7, 4)])
+def test_after_a_quarter_the_worse_half_leaves(
+    composer: Composer, candidates: int, stay: int
+) -> None:
+    request = request_for(composer, candidates=candidates, duration_s=60)
+    made = composer.compose(request, [], [], FOREVER_S)
     kind = composer.vocabulary.kind
-    left = {n: len(ids) for n, ids in enumerate(made.candidates) if kind[ids[-1]] == PAD}
-    assert sorted(left.values()) == [*[min(left.values())] * 4, *[max(left.values())] * 2]
-    for share, length in zip((0.25, 0.5), sorted(set(left.values())), strict=True):
-        sums, seconds = {}, []
-        for n, ids in enumerate(made.candidates):
-            if left.get(n, 1 << 30) < length:
-                continue
-            so_far = ids[2 : length - 1]
-            sums[n] = sum(faults_of(so_far, composer.vocabulary).values())
-            state = MusicState(composer.vocabulary)
-            for token in so_far:
-                state.step(token)
-            seconds.append(state.seconds)
-        leaving = {n for n in left if left[n] == length}
-        staying = sums.keys() - leaving
-        assert len(staying) == len(sums) / 2
-        assert max(sums[n] for n in staying) <= min(sums[n] for n in leaving)
-        assert min(seconds) >= share * request.duration_s
+    lengths = sorted(len(ids) for ids in made.candidates if kind[ids[-1]] == PAD)
+    first = lengths[0]  # with PAD
+    leaving = [n for n, ids in enumerate(made.candidates) if len(ids) == first]
+    assert len(leaving) == candidates - stay
+    sums = [
+        sum(faults_of(ids[2 : first - 1], composer.vocabulary).values()) for ids in made.candidates
+    ]
+    staying = set(range(candidates)) - set(leaving)
+    assert max(sums[n] for n in staying) <= min(sums[n] for n in leaving)
+    for end, enough in ((first - 1, True), (first - 2, False)):
+        passed = [seconds_of(composer, ids[2:end]) >= HALVING * 60 for ids in made.candidates]
+        assert (sum(passed) >= stay) == enough
+
+
+def test_when_one_has_ended_those_that_are_worse_leave(composer: Composer) -> None:
+    left = stayed = 0
+    for seed in range(8):
+        request = request_for(composer, candidates=2, seed=seed)
+        made = composer.compose(request, [], [], FOREVER_S)
+        kind = composer.vocabulary.kind
+        one, two = sorted(made.candidates, key=lambda ids: (kind[ids[-1]] == PAD, len(ids)))
+        last = kind[two[-1]]  # PAD, or both have ended, this one later
+        first, other = one, two
+        if last == EOS and len(one) == len(two):
+            continue
+        ended = sum(composer._faults(first, request).values())
+        so_far = other[2 : len(first)]  # with the token that it took as the first ended
+        so_far = so_far[:-1] if kind[so_far[-1]] == PAD else so_far
+        then = sum(faults_of(so_far, composer.vocabulary).values())
+        assert (then >= ended) == (last == PAD)
+        left, stayed = left + (last == PAD), stayed + (last == EOS)
+    assert left and stayed
 
 
 def test_a_single_candidate_is_not_judged(composer: Composer) -> None:
