@@ -160,6 +160,7 @@ class Composer:
             if now + (0 if first else reserve_s) >= deadline:
                 break
             first = False
+            over = False
             for slot, number in enumerate(batch.slots):
                 sequence, ids = sequences[number], pieces[number]
                 index = len(ids) - PREFIX
@@ -170,10 +171,11 @@ class Composer:
                     token = self._sample(sequence, batch.logits(slot), request, uniform)
                 if self._ends(sequence, token):
                     ids.append(self.bundle.eos_id)
+                    over = True
                 else:
                     ids.append(token)
                     sequence.append(token)
-            ended = self._drop_over(batch, pieces)
+            ended = self._drop_over(batch, pieces) if over else []
             if batch.slots:
                 batch.push()
             if len(pieces) > 1:

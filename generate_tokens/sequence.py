@@ -20,6 +20,7 @@ from generate_tokens.state import (
     PITCH,
     STYLE,
     TEMPO,
+    TIMESIG,
     FeatureRecorder,
     Features,
     MusicState,
@@ -70,7 +71,7 @@ class TokenSequence:
         if state.kind == PITCH:
             self.variety.add(token, state.tick)
         self.body.append(token)
-        if self._duration_s is not None:
+        if self._duration_s is not None and state.kind in (BAR, TIMESIG, TEMPO):  # as long as a bar
             self.left = state.bars_left(self._duration_s)
         self._features.record(state, 0 if self.left is None else max(1, self.left))
 

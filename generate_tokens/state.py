@@ -44,9 +44,13 @@ def bar_class(bars: int) -> int:
     return bars if bars <= 4 else min(7, 2 + (bars - 1).bit_length())
 
 
+_CLASSES = tuple(map(bar_class, range(LONG_AGO_BARS + 1)))
+
+
 def form_of(begun: int, left: int) -> int:
     """Where in the piece: bars begun so far, and bars left with this one (0: not known)."""
-    return BAR_CLASSES * bar_class(begun) + bar_class(left)
+    far = LONG_AGO_BARS
+    return BAR_CLASSES * _CLASSES[min(begun, far)] + _CLASSES[min(left, far)]
 
 
 class Vocabulary:
