@@ -239,7 +239,7 @@ ensure_layer save-deps "build/midi_save-$runtime-$arch.zip" & pids+=($!)
 ensure_layer model "$work/model.zip" & pids+=($!)
 join
 
-# 1769 MB is one whole vCPU: at 512 MB a cold start of midi-save spends 8 to 21 s on its imports.
+# 1769 MB is one whole vCPU; with less memory all of it, cold starts too, takes as much longer.
 ensure_function generate-tokens generate_tokens 1769 120 generate-deps model & pids+=($!)
 ensure_function midi-save midi_save 1769 60 save-deps model & pids+=($!)
 join
