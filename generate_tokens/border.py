@@ -6,13 +6,14 @@ a message holds.
 
 from __future__ import annotations
 
-import math
 import re
+import reprlib
 from typing import Any
 
 from generate_tokens.errors import TokensError
 
 _EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions allows
+LARGEST = 1e15  # number in a message: counts and seconds stay far below
 
 
 def require_object(value: object, where: str) -> dict[str, Any]:
@@ -28,8 +29,13 @@ def require_text(value: object, where: str) -> str:
 
 
 def require_number(value: object, where: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise TokensError(f"{where} must be a number, got {str(value)[:40]!a}")
+    # Compared, because an integer may be too large for a float; NaN is in no range.
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not -LARGEST <= value <= LARGEST
+    ):
+        raise TokensError(f"{where} must be a number, got {reprlib.repr(value)[:40]!a}")
     return value
 
 

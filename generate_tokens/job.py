@@ -98,8 +98,11 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
     numbers = {
         k: require_number(made.get(k), f"{where}.{k}") for k in ("rounds", "sampled", "decode_s")
     }
+    request = parse_request(made.get("request"), bundle, started)
+    if request.style is None:
+        raise TokensError(f"{where}.request.style is not resolved")
     return Progress(
-        request=parse_request(made.get("request"), bundle, started),
+        request=request,
         prompt_ids=_prompt_ids(made.get("prompt_ids"), bundle, f"{where}.prompt_ids"),
         continued_from=require_text_or_none(made.get("continued_from"), f"{where}.continued_from"),
         fresh_because=require_text_or_none(made.get("fresh_because"), f"{where}.fresh_because"),

@@ -68,13 +68,16 @@ def sample(
     Args:
         logits: [choices], -inf for what may not follow; at least one finite.
         temperature: 0 takes the likeliest.
+
+    Raises:
+        ValueError: none is finite.
     """
-    if temperature == 0:
-        return int(logits.argmax())
     order = logits.argsort()[::-1]  # from the likeliest down
     p = logits[order].astype(np.float64)
     if p[0] == -np.inf:
         raise ValueError("no choice has a finite logit")
+    if temperature == 0:
+        return int(order[0])
     p -= p[0]
     if temperature != 1:
         p /= temperature

@@ -107,7 +107,7 @@ class TokenSequence:
 
 
 class Batch:
-    """Sequences that go in step through one decoder; one that has ended drops out.
+    """Sequences that go in step through one decoder; one that has ended or left drops out.
 
     The int8 activations of a batch share a scale, so the company of a sequence has a part in its
     logits: `replay` gives each the company that it had.
@@ -147,7 +147,7 @@ class Batch:
             self._run(index)
 
     def drop(self, number: int) -> None:
-        """A sequence has come to its end."""
+        """A sequence has ended, or left."""
         slot = self.slots.index(number)
         last = self.slots.pop()
         if last != number:

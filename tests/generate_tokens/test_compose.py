@@ -20,6 +20,7 @@ from generate_tokens.choice import LATEST_END_BARS, faults_of
 from generate_tokens.compose import (
     BUDGET,
     HALVING,
+    JUDGING,
     RESERVE_STEPS,
     UNFINISHED,
     Composer,
@@ -440,3 +441,29 @@ def test_bars_come_back_when_they_are_asked_to(composer: Composer) -> None:
         bars = text.split(f"{bar} ")[1:]
         repeated.append(1 - len(set(bars)) / len(bars))
     assert repeated[1] > repeated[0] + 0.1
+
+
+def test_time_to_judge_candidates_is_kept_back(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composer, "_slide_s", 1.0)
+    request = request_for(composer, candidates=2, duration_s=3600)
+    made = composer.compose(request, [], [], 1000, StepClock())
+    assert made.stopped == UNFINISHED
+    assert 1000 - made.decode_s >= 2 * RESERVE_STEPS + made.sampled * JUDGING - 2
+    assert made.sampled * JUDGING > 4
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_ids_after_which_nothing_can_be_struck_are_refused(
+    composer: Composer, tokenizer: Any, temperature: float
+) -> None:
+    names = ["Bar_None", "TimeSig_4/4", "Position_0", "Tempo", "Program_0"]
+    for pitch in range(24, 104):
+        names += [f"Pitch_{pitch}", "Duration_16.0.4"]
+    ids = ids_of(tokenizer, *names, "Program_6", "Pitch_60", "Duration_1.0.12")
+    ids += ids_of(tokenizer, "Position_12", "Program_0")
+    opening = [composer.bundle.bos_id, composer.bundle.styles["folk"]]
+    request = request_for(composer, temperature=temperature)
+    with pytest.raises(TokensError, match="sounds already"):
+        composer.compose(request, [], [opening + ids], FOREVER_S)

@@ -202,3 +202,18 @@ def test_an_overlong_prompt_is_refused(composer: Composer) -> None:
 def test_no_time_at_all_is_named(composer: Composer) -> None:
     with pytest.raises(BudgetError, match="time-out"):
         module.handler(job(prompt="fresh"), Context(0))
+
+
+@pytest.mark.parametrize("rounds", [10**400, float("inf"), float("nan"), "3", True])
+def test_a_round_that_is_no_number_is_refused(composer: Composer, rounds: Any) -> None:
+    made = module.handler(job(prompt="fresh"), PLENTY)
+    made["generation"] |= {"rounds": rounds}
+    with pytest.raises(TokensError, match="rounds"):
+        module.handler(made, PLENTY)
+
+
+def test_a_generation_without_its_style_is_refused(composer: Composer) -> None:
+    made = module.handler(job(prompt="fresh"), PLENTY)
+    del made["generation"]["request"]["style"]
+    with pytest.raises(TokensError, match="style"):
+        module.handler(made, PLENTY)
