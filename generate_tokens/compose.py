@@ -236,8 +236,6 @@ class Composer:
         sequence.begin_piece(request.duration_s)
         for token in ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:]:
             sequence.append(token)
-        if len(ids) == PREFIX:
-            sequence.state.kind = STYLE
         return sequence
 
     def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> list[int]:

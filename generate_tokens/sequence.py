@@ -58,8 +58,7 @@ class TokenSequence:
     def begin_piece(self, duration_s: float) -> None:
         """What follows is a piece of about this length; what came before was its prompt."""
         self.state.begin_piece()
-        if not self.body:
-            self.state.kind = STYLE
+        self.state.kind = STYLE  # a Bar comes first
         self._duration_s = duration_s
 
     def append(self, token: int) -> None:

@@ -15,7 +15,7 @@ from generate_tokens.compose import Composer
 from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens.storage import TokenStore
 from tests.conftest import MUSIC_BUCKET
-from tests.generate_tokens.test_compose import StepClock
+from tests.generate_tokens.composing import StepClock
 
 EVENTS = Path(module.__file__).parent / "events"
 

@@ -1,0 +1,48 @@
+"""What the tests of composing share: requests, a clock, a piece made in many rounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from generate_tokens.compose import (
+    Composer,
+    Composition,
+)
+from generate_tokens.request import Request, parse_request
+from generate_tokens.state import MusicState
+
+FOREVER_S = 1e9
+
+
+class StepClock:
+    """A clock that each reading moves on by one second: a budget of n s is about n tokens."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def request_for(composer: Composer, **fields: Any) -> Request:
+    event = {"style": "folk", "seed": 3, "duration_s": 20, "candidates": 1, **fields}
+    return parse_request(event, composer.bundle, "2026-01-01T00:00:00Z")
+
+
+def in_rounds(
+    composer: Composer, request: Request, prompt: list[int], budget_s: float
+) -> Composition:
+    candidates: list[list[int]] = []
+    while True:
+        made = composer.compose(request, prompt, candidates, budget_s, StepClock())
+        if made.finished:
+            return made
+        candidates = made.candidates
+
+
+def seconds_of(composer: Composer, ids: list[int]) -> float:
+    state = MusicState(composer.vocabulary)
+    for token in ids:
+        state.step(token)
+    return state.seconds

@@ -1,0 +1,102 @@
+"""Composing against the clock: what is kept back, and what happens when time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from generate_tokens.compose import (
+    BUDGET,
+    JUDGING,
+    RESERVE_STEPS,
+    UNFINISHED,
+    Composer,
+)
+from generate_tokens.errors import BudgetError
+from generate_tokens.state import BAR, DURATION, EOS, PITCH
+from tests.generate_tokens.composing import StepClock, request_for
+
+
+def test_a_spent_budget_is_an_error_not_an_endless_loop(composer: Composer) -> None:
+    with pytest.raises(BudgetError, match="time-out"):
+        composer.compose(request_for(composer), [], [], -1.0)
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_an_unfinished_piece_stops_well_within_the_budget(
+    composer: Composer, candidates: int
+) -> None:
+    clock = StepClock()
+    request = request_for(composer, candidates=candidates)
+    made = composer.compose(request, [], [], 50, clock)
+    assert made.stopped == UNFINISHED and made.ids == []
+    # each step takes a second, as does getting ready
+    assert made.sampled == candidates * (50 - 1 - RESERVE_STEPS)
+    assert clock.now <= 53
+
+
+def test_a_slow_step_makes_the_reserve_longer(composer: Composer) -> None:
+    class Stall(StepClock):
+        def __call__(self) -> float:
+            if 20 <= self.now < 21:
+                self.now += 9  # the machine was busy
+            return super().__call__()
+
+    clock = Stall()
+    made = composer.compose(request_for(composer), [], [], 100, clock)
+    assert made.sampled == 100 - 1 - 9 - 10 * RESERVE_STEPS
+
+
+def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
+    made = composer.compose(
+        request_for(composer),
+        [],
+        [],
+        100,
+        StepClock(),
+        answer_s=lambda tokens: 60.0 if tokens > 20 else 0.0,
+    )
+    assert made.sampled == 100 - 1 - 60 - RESERVE_STEPS
+
+
+def test_a_budget_of_one_step_is_progress(composer: Composer) -> None:
+    assert composer.compose(request_for(composer), [], [], 1.5, StepClock()).sampled == 1
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_a_piece_can_be_closed_at_a_bar_when_the_budget_ends(
+    composer: Composer, in_four: Callable[[bool], None], candidates: int
+) -> None:
+    in_four(False)
+    request = request_for(composer, duration_s=600, budget_end="close", candidates=candidates)
+    going_on = replace(request, budget_end="continue")
+    cut = composer.compose(going_on, [], [], 600, StepClock()).candidates
+    made = composer.compose(request, [], [], 600, StepClock())
+    assert made.stopped == BUDGET and made.finished and made.candidates == cut
+    kinds = [composer.vocabulary.kind[token] for token in made.ids]
+    assert kinds[-2:] == [DURATION, EOS]
+    body = made.ids[:-1]
+    whole = next(ids for ids in cut if ids[: len(body)] == body)
+    rest = [composer.vocabulary.kind[token] for token in whole[len(body) :]]
+    assert BAR in rest  # what was dropped began with a bar line
+    assert PITCH not in rest[: rest.index(BAR)]
+    assert 0 < made.music_s < 600
+
+
+def test_closing_before_the_first_note_is_an_error(composer: Composer) -> None:
+    request = request_for(composer, budget_end="close")
+    with pytest.raises(BudgetError, match="note"):
+        composer.compose(request, [], [], 1.5, StepClock())
+
+
+def test_time_to_judge_candidates_is_kept_back(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composer, "_slide_s", 1.0)
+    request = request_for(composer, candidates=2, duration_s=3600)
+    made = composer.compose(request, [], [], 1000, StepClock())
+    assert made.stopped == UNFINISHED
+    assert 1000 - made.decode_s >= 2 * RESERVE_STEPS + made.sampled * JUDGING - 2
+    assert made.sampled * JUDGING > 4

@@ -1,0 +1,123 @@
+"""Several candidates in one batch: who leaves, who is kept, and that rounds change nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from generate_tokens.bundle import Bundle
+from generate_tokens.choice import faults_of
+from generate_tokens.compose import (
+    HALVING,
+    Composer,
+)
+from generate_tokens.errors import TokensError
+from generate_tokens.state import EOS, PAD, PITCH
+from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for, seconds_of
+
+
+@settings(max_examples=8, deadline=None)
+@given(budget_s=st.integers(2, 300), candidates=st.integers(2, 5))
+def test_interruptions_change_nothing_of_any_candidate(
+    composer: Composer, budget_s: int, candidates: int
+) -> None:
+    request = request_for(composer, candidates=candidates, duration_s=12)
+    straight = composer.compose(request, [], [], FOREVER_S)
+    lengths = {len(ids) for ids in straight.candidates}
+    assert len(lengths) > 1, "some should drop out early"
+    made = in_rounds(composer, request, [], budget_s)
+    assert (made.candidates, made.ids) == (straight.candidates, straight.ids)
+
+
+def test_candidates_of_an_int8_bundle_survive_interruptions_too(
+    int8_bundle: Path,
+) -> None:
+    composer = Composer(Bundle.load(int8_bundle))
+    request = request_for(composer, candidates=3, duration_s=12)
+    straight = composer.compose(request, [], [], FOREVER_S)
+    for budget_s in (7, 40, 150):
+        assert in_rounds(composer, request, [], budget_s).candidates == straight.candidates
+
+
+def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer) -> None:
+    made = composer.compose(request_for(composer, candidates=4, seed=3), [], [], FOREVER_S)
+    ended = [n for n, ids in enumerate(made.candidates) if ids[-1] == composer.bundle.eos_id]
+    sums = {n: sum(made.faults[n].values()) for n in ended}
+    assert len(made.faults) == 4 and len(set(sums.values())) == 2
+    best = made.candidates[min(sums, key=sums.__getitem__)]
+    body = made.ids[:-1]
+    assert best[: len(body)] == body and made.ids[-1] == composer.bundle.eos_id
+    assert all(composer.vocabulary.kind[i] != PITCH for i in best[len(body) :])
+
+
+@pytest.mark.parametrize(("candidates", "stay"), [(3, 2), (4, 2), (7, 4)])
+def test_after_a_quarter_the_worse_half_leaves(
+    composer: Composer, candidates: int, stay: int
+) -> None:
+    request = request_for(composer, candidates=candidates, duration_s=60)
+    made = composer.compose(request, [], [], FOREVER_S)
+    kind = composer.vocabulary.kind
+    lengths = sorted(len(ids) for ids in made.candidates if kind[ids[-1]] == PAD)
+    first = lengths[0]  # with PAD
+    leaving = [n for n, ids in enumerate(made.candidates) if len(ids) == first]
+    assert len(leaving) == candidates - stay
+    sums = [
+        sum(faults_of(ids[2 : first - 1], composer.vocabulary).values()) for ids in made.candidates
+    ]
+    staying = set(range(candidates)) - set(leaving)
+    assert max(sums[n] for n in staying) <= min(sums[n] for n in leaving)
+    for end, enough in ((first - 1, True), (first - 2, False)):
+        passed = [seconds_of(composer, ids[2:end]) >= HALVING * 60 for ids in made.candidates]
+        assert (sum(passed) >= stay) == enough
+
+
+def test_when_one_has_ended_those_that_are_worse_leave(composer: Composer) -> None:
+    left = stayed = 0
+    for seed in range(8):
+        request = request_for(composer, candidates=2, seed=seed)
+        made = composer.compose(request, [], [], FOREVER_S)
+        kind = composer.vocabulary.kind
+        one, two = sorted(made.candidates, key=lambda ids: (kind[ids[-1]] == PAD, len(ids)))
+        last = kind[two[-1]]  # PAD, or both have ended, this one later
+        first, other = one, two
+        if last == EOS and len(one) == len(two):
+            continue
+        ended = sum(composer._faults(first, request).values())
+        so_far = other[2 : len(first)]  # with the token that it took as the first ended
+        so_far = so_far[:-1] if kind[so_far[-1]] == PAD else so_far
+        then = sum(faults_of(so_far, composer.vocabulary).values())
+        assert (then >= ended) == (last == PAD)
+        left, stayed = left + (last == PAD), stayed + (last == EOS)
+    assert left and stayed
+
+
+def test_a_single_candidate_is_not_judged(composer: Composer) -> None:
+    assert composer.compose(request_for(composer), [], [], FOREVER_S).faults == []
+
+
+def test_the_first_candidate_draws_what_a_single_one_would(composer: Composer) -> None:
+    # of a float32 graph, where rows of a batch have nothing in common but rounding
+    alone = composer.compose(request_for(composer), [], [], 60, StepClock()).candidates[0]
+    among = composer.compose(request_for(composer, candidates=3), [], [], 60, StepClock())
+    shorter = min(len(alone), len(among.candidates[0]))
+    assert shorter > 40 and among.candidates[0][:shorter] == alone[:shorter]
+    assert among.candidates[1] != among.candidates[0]
+
+
+def test_candidates_that_are_not_of_one_run_are_refused(
+    composer: Composer, whole: list[int]
+) -> None:
+    with pytest.raises(TokensError, match="style"):
+        composer.compose(request_for(composer, style="hymn"), [], [whole[:40]], FOREVER_S)
+    with pytest.raises(TokensError, match="EOS"):
+        composer.compose(request_for(composer), [], [whole], FOREVER_S)
+    two = request_for(composer, candidates=2)
+    with pytest.raises(TokensError, match="2"):
+        composer.compose(two, [], [whole[:40]], FOREVER_S)
+    with pytest.raises(TokensError, match="equally far"):
+        composer.compose(two, [], [whole[:40], whole[:41]], FOREVER_S)
+    with pytest.raises(TokensError, match="equally far"):
+        composer.compose(two, [], [whole[:40], whole], FOREVER_S)
