@@ -37,8 +37,9 @@ from generate_tokens.state import (
     Vocabulary,
 )
 
-# What is kept back of the budget, in units of the slowest step: the next may be slower than all
-# before, and the answer has to be put into words and sent. Both grow where a core is shared.
+# What is kept back of the budget, in units of the slowest step of the next one's kind (one that
+# slides the windows takes as long as thirty others): the next may be slower than all before, and the
+# answer has to be put into words and sent. Both grow where a core is shared.
 RESERVE_STEPS = 4
 # Where there is a choice, candidates are judged at the end: 14 to 22 µs an id, some of them twice,
 # on a machine whose windows slide in 20 ms.
@@ -152,15 +153,18 @@ class Composer:
         forced = opening_after(prompt, self.vocabulary)
         uniforms = [Uniforms(request.seed, number) for number in range(len(pieces))]
         already = sum(map(len, pieces))
-        slowest_s = self._slide_s * len(pieces)
+        # Not less than the slide of one window for a plain step: it finds a core's other users.
+        slowest_s = {True: self._slide_s * len(pieces), False: self._slide_s}
         first = True  # The first step is taken however little time is left: each round comes on.
+        slid = False
         while batch.slots:
             now, before = clock(), now
             if not first:
-                slowest_s = max(slowest_s, now - before)
+                slowest_s[slid] = max(slowest_s[slid], now - before)
+            slid = batch.slides
             tokens = sum(map(len, pieces)) + len(batch.slots)
             judging_s = JUDGING * self._slide_s * tokens if len(pieces) > 1 else 0.0
-            reserve_s = RESERVE_STEPS * slowest_s + judging_s + answer_s(tokens)
+            reserve_s = RESERVE_STEPS * slowest_s[slid] + judging_s + answer_s(tokens)
             if now + (0 if first else reserve_s) >= deadline:
                 break
             first = False

@@ -124,6 +124,11 @@ class Batch:
         self.kept = decoder.context // 3  # more costs more prefilling, less costs nats (LOG.md)
         self.slots = list(range(len(sequences)))
 
+    @property
+    def slides(self) -> bool:
+        """Whether the windows are full: the next `push` slides them first."""
+        return self._decoder.row == self._decoder.context
+
     def logits(self, slot: int) -> NDArray[np.float32]:
         """What may come next in a slot, [vocabulary]; the next `push` overwrites it."""
         row: NDArray[np.float32] = self._decoder.logits[slot]
@@ -156,7 +161,7 @@ class Batch:
     def push(self) -> None:
         """Runs the model on the token that each sequence has taken, sliding full windows first."""
         end = len(self._sequences[self.slots[0]].body)
-        if self._decoder.row == self._decoder.context:
+        if self.slides:
             self._fill(end - 1 - self.kept, end - 1)
         self._run(end - 1)
 

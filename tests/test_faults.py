@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,12 +132,15 @@ def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
     assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
 
 
-def test_a_time_out_of_three_seconds_takes_several_rounds_to_the_same_bytes(
+def test_a_short_time_out_takes_several_rounds_to_the_same_bytes(
     deployed: Deployed, tmp_path: Path
 ) -> None:
     event = {"duration_s": 240, "prompt": "fresh", "seed": 11, "candidates": 8}
+    began = time.monotonic()
     whole = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "whole")
-    with reconfigured(deployed, "generate-tokens", Timeout=3):
+    # Three seconds on an idle machine. A busy one needs more than that to take up where it was.
+    timeout_s = max(3, int(time.monotonic() - began) // 3)
+    with reconfigured(deployed, "generate-tokens", Timeout=timeout_s):
         rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
     assert whole.rounds == 1 < rounds.rounds
     assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()

@@ -15,6 +15,7 @@ from generate_tokens.compose import (
     Composer,
 )
 from generate_tokens.errors import BudgetError
+from generate_tokens.sequence import PREFIX
 from generate_tokens.state import BAR, DURATION, EOS, PITCH
 from tests.generate_tokens.composing import StepClock, request_for
 
@@ -47,6 +48,18 @@ def test_a_slow_step_makes_the_reserve_longer(composer: Composer) -> None:
     clock = Stall()
     made = composer.compose(request_for(composer), [], [], 100, clock)
     assert made.sampled == 100 - 1 - 9 - 10 * RESERVE_STEPS
+
+
+def test_more_is_kept_back_before_a_step_that_slides_the_windows(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composer, "_slide_s", 10.0)
+    monkeypatch.setattr("generate_tokens.compose.JUDGING", 0.0)
+    request = request_for(composer, candidates=2, duration_s=3600)
+    full = composer.decoder.context - PREFIX
+    between = 1.5 * RESERVE_STEPS * 10  # one window's slide is kept back for any step
+    made = composer.compose(request, [], [], full + between, StepClock())
+    assert [len(ids) - PREFIX for ids in made.candidates] == [full, full]
 
 
 def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
@@ -98,5 +111,5 @@ def test_time_to_judge_candidates_is_kept_back(
     request = request_for(composer, candidates=2, duration_s=3600)
     made = composer.compose(request, [], [], 1000, StepClock())
     assert made.stopped == UNFINISHED
-    assert 1000 - made.decode_s >= 2 * RESERVE_STEPS + made.sampled * JUDGING - 2
+    assert 1000 - made.decode_s >= RESERVE_STEPS + made.sampled * JUDGING - 2
     assert made.sampled * JUDGING > 4
