@@ -184,7 +184,7 @@ def sampling_rates(
     """
     vocabulary = Vocabulary(bundle.vocabulary)
     grammar = Grammar(vocabulary, bundle.grammar)
-    request, uniforms = handler.request, Uniforms(handler.request.seed)
+    request, uniforms = handler.request, Uniforms(handler.request.piece_seed)
     settings = (request.temperature, request.top_k, request.top_p, request.min_p)
 
     def rate(*, grammatical: bool, drawn: bool) -> float:

@@ -38,8 +38,8 @@ from generate_tokens.state import (
 )
 
 # What is kept back of the budget, in units of the slowest step of the next one's kind (one that
-# slides the windows takes as long as thirty others): the next may be slower than all before, and the
-# answer has to be put into words and sent. Both grow where a core is shared.
+# slides the windows takes as long as thirty others): the next may be slower than all before, and
+# the answer has to be put into words and sent. Both grow where a core is shared.
 RESERVE_STEPS = 4
 # Where there is a choice, candidates are judged at the end: 14 to 22 µs an id, some of them twice,
 # on a machine whose windows slide in 20 ms.
@@ -151,7 +151,7 @@ class Composer:
         batch.replay(len(prompt))
         self._drop_over(batch, pieces)  # what left just before the call ended
         forced = opening_after(prompt, self.vocabulary)
-        uniforms = [Uniforms(request.seed, number) for number in range(len(pieces))]
+        uniforms = [Uniforms(request.piece_seed, number) for number in range(len(pieces))]
         already = sum(map(len, pieces))
         # Not less than the slide of one window for a plain step: it finds a core's other users.
         slowest_s = {True: self._slide_s * len(pieces), False: self._slide_s}

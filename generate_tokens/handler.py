@@ -1,25 +1,27 @@
 """The first Lambda's entry: takes the job, composes as long as the time allows, returns the job.
 
-Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model). Raises the classes
-of errors.py, whose names the state machine handles.
+Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), METRICS_NAMESPACE
+(see metrics.py). Raises the classes of errors.py, whose names the state machine handles.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+from generate_tokens.batch import check_batch, is_check
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.errors import TokensError
 from generate_tokens.job import INLINE_TOKENS, Job, Progress, parse_job
+from generate_tokens.metrics import log_line, logs_errors
 from generate_tokens.prompt import last_bars
+from generate_tokens.request import Request
 from generate_tokens.storage import SLOWEST_CALL_S, TokenStore
 
 
@@ -34,9 +36,16 @@ def load_store() -> TokenStore:
     return TokenStore(os.environ["MUSIC_BUCKET"], load_composer().bundle)
 
 
+@logs_errors
 def handler(event: object, context: Any) -> dict[str, Any]:
-    """{"request", "execution", "prompt"?, "generation"?} -> the same with its "generation"."""
+    """{"request", "execution", "prompt"?, "generation"?} -> the same with its "generation".
+
+    {"task": "check", "job"} -> what the pieces of a batch get: see batch.py.
+    """
     composer, store = load_composer(), load_store()
+    if is_check(event):
+        return check_batch(event, composer.bundle)
+    had_ms = context.get_remaining_time_in_millis()
     job = parse_job(event, composer.bundle)
     progress = job.progress or begin(job, composer, store)
     candidates = candidates_of(job, progress, store)
@@ -51,10 +60,24 @@ def handler(event: object, context: Any) -> dict[str, Any]:
     )
     generation = report(job, progress, made, composer, store)
     facts = {k: v for k, v in generation.items() if k not in ("tokens", "prompt_ids")}
-    left_s = context.get_remaining_time_in_millis() / 1000
-    facts |= {"execution": job.execution, "left_s": round(left_s, 3)}
-    print(json.dumps(facts))
+    left_ms = context.get_remaining_time_in_millis()
+    facts |= {"execution": job.execution, "left_s": round(left_ms / 1000, 3)}
+    print(log_line(facts, metrics_of(progress.request, made, 1 - left_ms / had_ms)))
     return {**job.raw, "generation": generation}
+
+
+def metrics_of(request: Request, made: Composition, used: float) -> dict[str, float]:
+    """What CloudWatch shows of this call, ``used`` being a share; nothing of a trial."""
+    if request.trial:
+        return {}
+    metrics = {
+        # Of this call alone; the line's tokens_per_s is that of the piece in all rounds.
+        "TokensPerSecond": made.sampled / max(made.decode_s, 1e-6),
+        "BudgetUsed": 100 * used,
+    }
+    if made.finished:
+        metrics["CandidatesRejected"] = request.candidates - 1
+    return metrics
 
 
 def candidates_of(job: Job, progress: Progress, store: TokenStore) -> list[list[int]]:
@@ -75,7 +98,7 @@ def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
     if job.prompt is not None:
         prompt, continued_from = list(job.prompt["ids"]), job.prompt["source"]
     elif request.prompt == "previous":
-        previous = store.previous(request.date)
+        previous = store.previous(request.date, trial=request.trial)
         fresh_because = previous.fresh_because
         body = previous.ids[2:]  # behind BOS and style
         try:
@@ -88,7 +111,7 @@ def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
         if prompt:
             continued_from = previous.date
             style = style or bundle.vocabulary[previous.ids[1]][1]
-    style = style or list(bundle.styles)[request.seed % len(bundle.styles)]
+    style = style or list(bundle.styles)[request.piece_seed % len(bundle.styles)]
     return Progress(
         replace(request, style=style), prompt, continued_from, fresh_because, [], "", [], 0, 0, 0.0
     )

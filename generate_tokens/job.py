@@ -15,7 +15,7 @@ from generate_tokens.border import (
     require_text_or_none,
 )
 from generate_tokens.bundle import Bundle
-from generate_tokens.errors import TokensError
+from generate_tokens.errors import EventError, TokensError
 from generate_tokens.request import Request, parse_request
 
 INLINE_TOKENS = 20_000  # about 100 kB as JSON; a state may hold 256 KiB, and holds the job twice
@@ -77,6 +77,8 @@ def parse_job(event: object, bundle: Bundle) -> Job:
     if raw.get("generation") is not None:
         progress = _progress(require_object(raw["generation"], "job.generation"), bundle, started)
     request = parse_request(raw.get("request"), bundle, started)
+    if request.pieces is not None and request.piece is None:
+        raise EventError("piece is missing: the state machine gives each of the pieces its number")
     if request.prompt.startswith("s3://") and prompt is None and progress is None:
         raise TokensError("job.prompt is missing: midi_save tokenises a MIDI prompt first")
     return Job(raw, name, request, prompt, progress)

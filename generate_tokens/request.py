@@ -20,6 +20,9 @@ from generate_tokens.errors import EventError, TokensError
 SEED_LIMIT = 2**32
 DURATION_RANGE_S = (5.0, 3600.0)
 MOST_CANDIDATES = 8
+MOST_PIECES = 1000
+# Step Functions' console links an execution that another started by this field of its event.
+STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 BUDGET_ENDS = ("continue", "close")
 EARLIEST_DATE = datetime.date(1970, 1, 1)
 PROMPT_FORM = '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid'
@@ -30,7 +33,11 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{0,40})?")
 
 @dataclass(frozen=True)
 class Request:
-    """A normalised request. `style` is None until the composer resolves it."""
+    """A normalised request. `style` is None until the composer resolves it.
+
+    `seed` is the event's or the day's; `piece_seed` is what a piece is composed with. `pieces` and
+    `piece` are None for the daily piece; a batch has `pieces`, each of its pieces `piece` too.
+    """
 
     prompt: str
     style: str | None
@@ -44,10 +51,22 @@ class Request:
     candidates: int
     budget_end: str
     date: str
+    pieces: int | None = None
+    piece: int | None = None
+    trial: bool = False
+
+    @property
+    def piece_seed(self) -> int:
+        """The seed of this very piece: another for each piece of a batch, whatever the seed."""
+        return self.seed if self.piece is None else seed_of_piece(self.seed, self.piece)
 
     def to_json(self) -> dict[str, Any]:
-        """The request as an event: parsing it again gives an equal Request."""
-        return asdict(self)
+        """The request as an event: parsing it again gives an equal Request.
+
+        A daily piece has no word of batches and trials in it.
+        """
+        left_out = ("pieces", "piece", "trial")
+        return {k: v for k, v in asdict(self).items() if v or k not in left_out}
 
 
 def parse_request(event: object, bundle: Bundle, started: str) -> Request:
@@ -81,8 +100,11 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         "candidates": lambda name, value: _integer(name, value, 1, MOST_CANDIDATES),
         "budget_end": _budget_end,
         "date": _date,
+        "pieces": lambda name, value: _integer(name, value, 1, MOST_PIECES),
+        "piece": lambda name, value: _integer(name, value, 1, MOST_PIECES),
+        "trial": _flag,
     }
-    unknown = [name for name in event if name not in fields]
+    unknown = [name for name in event if name not in fields and name != STARTED_BY]
     if unknown:
         raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(fields)}")
     given = {
@@ -90,6 +112,11 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         for name, check in fields.items()
         if event.get(name) is not None
     }
+    pieces, piece = given.get("pieces"), given.get("piece")
+    if piece is not None and pieces is None:
+        raise _refused("piece", piece, "left out unless pieces says how many the batch has")
+    if piece is not None and piece > pieces:
+        raise _refused("piece", piece, f"an integer from 1 to {pieces} (pieces)")
     date = given.get("date") or _started_date(started)
     return Request(
         prompt=given.get("prompt", "previous"),
@@ -104,12 +131,21 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         candidates=given.get("candidates", int(bundle.sampling["candidates"])),
         budget_end=given.get("budget_end", BUDGET_ENDS[0]),
         date=date,
+        pieces=pieces,
+        piece=piece,
+        trial=given.get("trial", False),
     )
 
 
 def seed_of(date: str) -> int:
     """The seed of a day: the same date always composes the same piece with the same bundle."""
     return int.from_bytes(hashlib.sha256(f"midi-archive/{date}".encode()).digest()[:4], "big")
+
+
+def seed_of_piece(seed: int, piece: int) -> int:
+    """The seed of a piece of a batch: no two pieces of a batch have the same."""
+    first = hashlib.sha256(f"midi-archive/pieces/{seed}".encode()).digest()[:4]
+    return (int.from_bytes(first, "big") + piece) % SEED_LIMIT
 
 
 def _refused(name: str, value: object, accepted: str) -> EventError:
@@ -146,6 +182,12 @@ def _style(name: str, value: object, bundle: Bundle) -> str:
 def _budget_end(name: str, value: object) -> str:
     if not isinstance(value, str) or value not in BUDGET_ENDS:
         raise _refused(name, value, f"one of {', '.join(BUDGET_ENDS)}")
+    return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(name, value, "true or false")
     return value
 
 

@@ -20,6 +20,7 @@ from generate_tokens.bundle import Bundle
 from generate_tokens.errors import AccessError, StorageError, TokensError
 
 PREFIX = "neural-net/"
+TRIAL_PREFIX = "trial/"  # the same keys, for pieces that are to leave no trace
 LOOK_BACK_DAYS = 31
 TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,000 ids of 5 each
 # How long one call may take before it fails: S3 has 2 s to accept a connection and 5 s between
@@ -27,7 +28,8 @@ TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,00
 CONNECT_S, READ_S, ATTEMPTS = 2, 5, 2
 SLOWEST_CALL_S = ATTEMPTS * (CONNECT_S + READ_S) + 1
 
-_TOKENS_KEY = re.compile(re.escape(PREFIX) + r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
+# A day's piece; those of a batch have a number behind the day, and nothing goes on from them.
+_TOKENS_NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
 _MISSING = ("NoSuchKey", "404")
 
 
@@ -48,18 +50,20 @@ class TokenStore:
         self._bundle = bundle
         self._client = client
 
-    def previous(self, date: str) -> Previous:
-        """The newest piece of the 31 days before `date`, if this bundle's model made it.
+    def previous(self, date: str, *, trial: bool = False) -> Previous:
+        """The newest daily piece of the 31 days before `date`, if this bundle's model made it.
 
-        Damaged tokens are no reason to compose nothing for as many days: the piece starts afresh
-        and says so. Raises StorageError, AccessError.
+        All pieces of a batch go on from it, too; a trial looks at trials only. Damaged tokens are
+        no reason to compose nothing for as many days: the piece starts afresh and says so.
+        Raises StorageError, AccessError.
         """
-        found = self._newest_before(datetime.date.fromisoformat(date))
+        prefix = prefix_of(trial=trial)
+        found = self._newest_before(datetime.date.fromisoformat(date), prefix)
         if found is None:
             reason = f"no piece in the {LOOK_BACK_DAYS} days before {date}"
             return Previous(date=None, ids=(), fresh_because=reason)
         try:
-            return self._piece_of(found)
+            return self._piece_of(found, prefix)
         except TokensError as error:
             reason = f"the tokens of {found} are damaged: {error}"
             return Previous(date=None, ids=(), fresh_because=reason)
@@ -88,8 +92,8 @@ class TokenStore:
             raise TokensError(f"{key} holds {len(ids)} ids, the message says {count}")
         return ids
 
-    def _piece_of(self, found: str) -> Previous:
-        key = f"{PREFIX}{found}_tokens.json"
+    def _piece_of(self, found: str, prefix: str) -> Previous:
+        key = f"{prefix}{found}_tokens.json"
         content = read_token_file(self._s3(), self._bucket, key)
         model_id = content.get("model_id")
         if not isinstance(model_id, str):
@@ -103,17 +107,17 @@ class TokenStore:
             raise TokensError(f"{key}: ids must begin with BOS and a style")
         return Previous(date=found, ids=tuple(ids), fresh_because=None)
 
-    def _newest_before(self, date: datetime.date) -> str | None:
+    def _newest_before(self, date: datetime.date, prefix: str) -> str | None:
         first = date - datetime.timedelta(days=LOOK_BACK_DAYS)
-        request = {"Bucket": self._bucket, "Prefix": PREFIX, "StartAfter": f"{PREFIX}{first}"}
+        request = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": f"{prefix}{first}"}
         newest = None
         while True:
-            with storage_errors("list", self._bucket, PREFIX):
+            with storage_errors("list", self._bucket, prefix):
                 page = self._s3().list_objects_v2(**request)
             for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
-                if entry["Key"] >= f"{PREFIX}{date}":
+                if entry["Key"] >= f"{prefix}{date}":
                     return newest
-                matched = _TOKENS_KEY.fullmatch(entry["Key"])
+                matched = _TOKENS_NAME.fullmatch(entry["Key"].removeprefix(prefix))
                 if matched:
                     newest = matched[1]
             if not page.get("IsTruncated"):
@@ -124,6 +128,11 @@ class TokenStore:
         if self._client is None:
             self._client = make_s3_client()
         return self._client
+
+
+def prefix_of(*, trial: bool) -> str:
+    """Where pieces are kept."""
+    return TRIAL_PREFIX if trial else PREFIX
 
 
 def make_s3_client() -> Any:

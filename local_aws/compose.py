@@ -13,35 +13,30 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
-from local_aws.executions import history, stages_s, wait_for
+from local_aws.batch import compose_batch, copy_saved, describe_batch
+from local_aws.executions import failure, history, stages_s, wait_for
+from local_aws.progress import progress
 from local_aws.report import Piece, describe, how_to_play, piece_of
 from local_aws.runtime import RuntimeBuildError, ensure_runtime
-from local_aws.schedule import ScheduleError, StartError, fire
+from local_aws.schedule import ScheduleError, StartError, fire_for
 from local_aws.server import LocalAws
 
 ROOT = Path(__file__).resolve().parents[1]
-POLL_S = 0.1
-SPARSE_S = 15.0
 ARCHITECTURES = {
     "x86_64": "x86_64",
     "amd64": "x86_64",
     "aarch64": "arm64",
     "arm64": "arm64",
 }
-# Schedules fire at six in the morning: the hour of day that deploy.sh sets.
-SCHEDULED_HOUR = 6
 
 
 class ComposeError(RuntimeError):
@@ -85,6 +80,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         default=1,
         help="consecutive days, a piece for each (default: 1)",
     )
+    parser.add_argument(
+        "--pieces", type=int, help="1 to 1000 pieces of one day, as one batch (default: the daily)"
+    )
     parser.add_argument("--bundle", help="the trained model's folder (default: layers/model)")
     parser.add_argument("--out", help="folder for the pieces (default: out/ beside run.sh)")
     parser.add_argument(
@@ -93,6 +91,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.days < 1:
         parser.error("--days must be at least 1")
+    if options.pieces is not None and options.days > 1:
+        parser.error("--pieces is for one day: leave --days out")
     return options
 
 
@@ -117,42 +117,6 @@ def days_of(options: argparse.Namespace, today: date) -> list[date | str]:
     return [first + timedelta(days=number) for number in range(options.days)]
 
 
-@contextmanager
-def progress(stage: str, detail: Callable[[], str] = str) -> Iterator[None]:
-    """Says on stderr what goes on, until the block ends.
-
-    On a terminal one line, rewritten; elsewhere a line at the start and then, if there is
-    something new in `detail`, one every SPARSE_S.
-    """
-    stopped = threading.Event()
-    started = time.monotonic()
-
-    def rewrite() -> None:
-        while not stopped.wait(POLL_S):
-            seconds = f" · {time.monotonic() - started:.0f} s"
-            width = shutil.get_terminal_size().columns - len(seconds) - 1
-            sys.stderr.write(f"\r\x1b[K{f'{stage} {detail()}'.rstrip()[:width]}{seconds}")
-            sys.stderr.flush()
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
-
-    def append() -> None:
-        shown = ""
-        print(stage, file=sys.stderr, flush=True)
-        while not stopped.wait(SPARSE_S):
-            if (text := detail()) != shown:
-                print(f"{stage} {text}", file=sys.stderr, flush=True)
-                shown = text
-
-    thread = threading.Thread(target=rewrite if sys.stderr.isatty() else append, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
 def deploy(aws: LocalAws, bundle: Path | None = None) -> dict[str, Any]:
     """Runs ./deploy.sh against the local AWS and returns the names that it deployed.
 
@@ -166,7 +130,7 @@ def deploy(aws: LocalAws, bundle: Path | None = None) -> dict[str, Any]:
         str(ROOT / "deploy.sh"),
         *("--runtime", f"python{sys.version_info.major}.{sys.version_info.minor}"),
         *("--arch", ARCHITECTURES[machine]),
-        *("--outputs", str(outputs)),
+        *("--outputs", str(outputs), "--no-smoke"),
         *(("--bundle", str(bundle)) if bundle else ()),
     ]
     lines = [""]
@@ -212,38 +176,21 @@ def compose_day(
 ) -> Piece:
     """Fires the schedule for one day, waits for the execution, and copies what it saved."""
     started = time.monotonic()
-    scheduled = datetime.now(UTC)
-    if isinstance(day, date):
-        scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
-    overrides = {**event, "date": day} if isinstance(day, str) else dict(event)
     now = [""]
 
     def entered(history_event: Mapping[str, Any]) -> None:
         if "stateEnteredEventDetails" in history_event:
             now[0] = history_event["stateEnteredEventDetails"]["name"]
 
-    with progress(f"composing for {scheduled:%Y-%m-%d}", lambda: now[0]):
-        execution = fire(aws, deployed["schedule"], scheduled, overrides)
+    with progress(f"composing for {day}", lambda: now[0]):
+        execution = fire_for(aws, deployed["schedule"], day, event)
         ended = wait_for(aws, execution, entered)
     if ended["status"] != "SUCCEEDED":
         raise ComposeError(f"the execution failed: {failure(ended)}")
     result = json.loads(ended["output"])
-    keys = result["record"]["keys"]
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("archive", "record"):
-        target = out / Path(keys[name]).name
-        saved = aws.client("s3").get_object(Bucket=result["bucket"], Key=keys[name])
-        target.write_bytes(saved["Body"].read())
+    midi = copy_saved(aws, result, out)
     stages = stages_s(history(aws, execution)) | {"piece": time.monotonic() - started}
-    return piece_of(result, out / Path(keys["archive"]).name, stages)
-
-
-def failure(ended: Mapping[str, Any]) -> str:
-    """Error name and message of a failed execution. Lambda's cause is JSON with more than that."""
-    cause = ended.get("cause") or ""
-    with suppress(ValueError, KeyError, TypeError):  # not from a function: it is the message
-        cause = json.loads(cause)["errorMessage"]
-    return f"{ended.get('error') or ended['status']}: {cause}"
+    return piece_of(result, midi, stages)
 
 
 def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) -> None:
@@ -270,20 +217,16 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
         setup_s |= {"start": aws_ready - started, "deploy": time.monotonic() - aws_ready}
         if prompt_file:
             event["prompt"] = upload_prompt(aws, deployed["music_bucket"], prompt_file)
-        pieces = []
-        for day in days_of(options, datetime.now(UTC).date()):
-            piece = compose_day(aws, deployed, day, event, out)
-            event.pop("prompt", None)  # the days after the first go on from the last
-            pieces.append(piece)
-            print(f"{piece.date}\n{describe(piece)}\n", flush=True)
-        print(how_to_play(pieces[-1].midi))
-        facts = [piece.to_json() for piece in pieces]
+        days = days_of(options, datetime.now(UTC).date())
+        if options.pieces is None:
+            facts, error = compose_days(aws, deployed, days, event, out), None
+        else:
+            batch = compose_batch(aws, deployed, days[0], {**event, "pieces": options.pieces}, out)
+            print(describe_batch(batch))
+            facts, error = [batch.to_json()], batch.error
         for fact in facts:
-            fact["stages_s"] = {
-                **{k: round(v, 2) for k, v in setup_s.items()},
-                **fact["stages_s"],
-            }
-            fact["stages_s"]["total"] = round(time.time() - begun, 2)
+            stages = {**setup_s, **fact["stages_s"], "total": time.time() - begun}
+            fact["stages_s"] = {stage: round(seconds, 2) for stage, seconds in stages.items()}
         if options.keep:
             print(f"\nThe local AWS is at {aws.endpoint}; Ctrl-C ends it. For a client:")
             for name, value in aws.env.items():
@@ -292,6 +235,26 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
         print(json.dumps(last), flush=True)
         if options.keep:
             signal.pause()
+        if error:
+            raise ComposeError(f"the execution failed: {error}")
+
+
+def compose_days(
+    aws: LocalAws,
+    deployed: Mapping[str, Any],
+    days: list[date | str],
+    event: dict[str, Any],
+    out: Path,
+) -> list[dict[str, Any]]:
+    """A piece for each day, told to people; the facts about each."""
+    pieces = []
+    for day in days:
+        piece = compose_day(aws, deployed, day, event, out)
+        event.pop("prompt", None)  # the days after the first go on from the last
+        pieces.append(piece)
+        print(f"{piece.date}\n{describe(piece)}\n", flush=True)
+    print(how_to_play(pieces[-1].midi))
+    return [piece.to_json() for piece in pieces]
 
 
 def _log_to(lines: TextIO) -> Callable[[str], None]:

@@ -1,8 +1,10 @@
-"""Watches a state machine's execution through AWS's API: waiting and timings."""
+"""Watches a state machine's execution through AWS's API: waiting, timings, a batch's pieces."""
 
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +50,33 @@ def history(aws: LocalAws, execution_arn: str) -> list[dict[str, Any]]:
     return [
         event for page in pages.paginate(executionArn=execution_arn) for event in page["events"]
     ]
+
+
+def children(aws: LocalAws, execution_arn: str) -> dict[int, list[dict[str, Any]]]:
+    """The executions that a batch has begun for each piece, the last attempt first.
+
+    They are those named as statemachine.asl.json names them: the batch's name, piece, attempt.
+    """
+    head, _, name = execution_arn.rpartition(":")
+    machine = head.replace(":execution:", ":stateMachine:")
+    pages = aws.client("stepfunctions").get_paginator("list_executions")
+    begun: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for page in pages.paginate(stateMachineArn=machine):
+        for execution in page["executions"]:
+            numbers = execution["name"].removeprefix(f"{name}-").split("-")
+            if execution["name"].startswith(f"{name}-") and all(map(str.isdecimal, numbers)):
+                begun[int(numbers[0])].append(execution)
+    for attempts in begun.values():
+        attempts.sort(key=lambda execution: str(execution["name"]), reverse=True)
+    return dict(begun)
+
+
+def failure(ended: Mapping[str, Any]) -> str:
+    """Error name and message of a failed execution. Lambda's cause is JSON with more than that."""
+    cause = ended.get("cause") or ""
+    with suppress(ValueError, KeyError, TypeError):  # not from a function: it is the message
+        cause = json.loads(cause)["errorMessage"]
+    return f"{ended.get('error') or ended['status']}: {cause}"
 
 
 def stages_s(events: Iterable[Event]) -> dict[str, float]:

@@ -30,8 +30,7 @@ from moto.sts.models import sts_backends
 
 from local_aws.policy import Decision, PolicyError, decide
 from local_aws.replacing import replace
-
-PARTITION = "aws"
+from local_aws.resources import PARTITION, asked
 
 
 class AssumeRoleError(RuntimeError):
@@ -124,7 +123,7 @@ class Iam:
         return decide(read, action, resource, {}) == Decision.ALLOWED
 
     def _check(self, request: IAMRequestBase, resource: str) -> None:
-        request._action, resource, context = self._asked(request, resource)
+        request._action, resource, context = asked(request, resource, self._account, self._region)
         documents = [
             IAMPolicy(policy)._policy_json for policy in request._access_key.collect_policies()
         ]
@@ -154,32 +153,6 @@ class Iam:
         )
         refusal.code = 403
         raise refusal
-
-    def _asked(self, request: IAMRequestBase, resource: str) -> tuple[str, str, dict[str, str]]:
-        """Action, resource ARN and condition keys of a request; "*" where AWS has an ARN that is
-        not worked out here, so that only policies for all resources allow it.
-        """
-        context = {"aws:SecureTransport": "true", "aws:RequestedRegion": self._region}
-        action, path = request._action, request._path
-        base = f"arn:{PARTITION}:{request._service}:{self._region}:{self._account}"
-        if action.startswith("lambda:") and (named := re.search(r"/functions/([^/?]+)", path)):
-            name = urllib.parse.unquote(named[1])
-            resource = name if name.startswith("arn:") else f"{base}:function:{name}"
-            action = "lambda:InvokeFunction" if action == "lambda:Invoke" else action
-        elif action.startswith("states:"):
-            body = _json(request._body)
-            resource = str(body.get("stateMachineArn") or body.get("executionArn") or resource)
-        elif action.startswith("logs:"):
-            resource = f"{base}:log-group:{_json(request._body).get('logGroupName', '')}:*"
-        elif action.startswith("sns:"):
-            topic = urllib.parse.parse_qs(_text(request._body)).get("TopicArn", [resource])
-            resource = topic[0]
-        elif action.startswith("s3:List"):
-            query = urllib.parse.parse_qs(urllib.parse.urlsplit(path).query)
-            for name in ("prefix", "delimiter"):
-                if name in query:
-                    context[f"s3:{name}"] = query[name][0]
-        return action, resource, context
 
     def _also_needed(
         self, request: IAMRequestBase, resource: str
@@ -228,15 +201,3 @@ def _signed_request(request: IAMRequestBase) -> AWSRequest:
 
 def _is_form(request: IAMRequestBase) -> bool:
     return "x-www-form-urlencoded" in (request._headers.get("Content-Type") or "")
-
-
-def _json(body: bytes | str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _text(body: bytes | str) -> str:
-    return body.decode("utf-8", "replace") if isinstance(body, bytes) else body

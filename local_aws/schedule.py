@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule.html
 import json
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -19,6 +19,7 @@ from local_aws.iam import AssumeRoleError, Credentials
 from local_aws.server import LocalAws
 
 SERVICE = "scheduler.amazonaws.com"
+SCHEDULED_HOUR = 6  # the hour of day that deploy.sh sets
 FINAL_ERRORS = ("AccessDenied", "NotFound", "DoesNotExist", "Invalid", "Validation")
 
 
@@ -74,6 +75,17 @@ def fire(
                     f"schedule {schedule_name} could not start {target['Arn']}: {error}; {fate}"
                 ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def fire_for(aws: LocalAws, schedule_name: str, day: date | str, event: Mapping[str, Any]) -> str:
+    """Fire it as of a morning, with the event's fields, and return the execution's ARN.
+
+    A day that is no date goes into the event as it is, for the functions to refuse.
+    """
+    if isinstance(day, date):
+        scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
+        return fire(aws, schedule_name, scheduled, event)
+    return fire(aws, schedule_name, datetime.now(UTC), {**event, "date": day})
 
 
 def _deployed(aws: LocalAws, name: str) -> dict[str, Any]:

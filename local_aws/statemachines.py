@@ -13,11 +13,20 @@ from typing import Any
 import moto.stepfunctions.parser.models  # noqa: F401  loads all modules that make clients
 from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501
+    StateTaskService,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501
+    StateTaskServiceCallback,
+)
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 
+from local_aws import map_results
 from local_aws.clients import make_client
 from local_aws.iam import AssumeRoleError, Iam
 from local_aws.replacing import replace
+
+OWN_SERVICE = ("states", "sfn")  # in arn:aws:states:::states:... and ...:::aws-sdk:sfn:...
 
 
 def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
@@ -47,3 +56,33 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
         uses_it = getattr(module, "__dict__", {}).get("boto_client_for") is boto_client_for
         if uses_it and module is not sys.modules[__name__]:
             replace(stack, module, "boto_client_for", client_for)
+    # moto passes a task's parameters on and its result back as they are: right for functions and
+    # S3, but Step Functions' own names begin with a capital in a definition only.
+    replace(stack, StateTaskService, "_normalise_parameters", _to_own_names)
+    replace(stack, StateTaskService, "_normalise_response", _to_definition_names)
+    # A task that waits for an execution's end listens for a task token too, which nobody sends;
+    # tried again it would find the wait for that token over, and moto take this for a time-out.
+    wait = StateTaskServiceCallback._eval_sync
+
+    def wait_for_end(*args: Any, **given: Any) -> Any:
+        return wait(*args, **(given | {"callback_endpoint": None}))
+
+    replace(stack, StateTaskServiceCallback, "_eval_sync", wait_for_end)
+    map_results.install(stack)
+
+
+def _to_own_names(task: StateTaskService, parameters: dict[str, Any], **_: Any) -> None:
+    """What a Task state passes to Step Functions itself: StateMachineArn as stateMachineArn."""
+    if task.resource.api_name in OWN_SERVICE:
+        for name in list(parameters):
+            parameters[name[0].lower() + name[1:]] = parameters.pop(name)
+
+
+def _to_definition_names(task: StateTaskService, response: Any, **_: Any) -> None:
+    """The way back: executionArn as ExecutionArn, but an execution's input and output as is."""
+    if task.resource.api_name in OWN_SERVICE and isinstance(response, dict):
+        for name in list(response):
+            value = response.pop(name)
+            if name not in ("input", "output"):
+                _to_definition_names(task, value)
+            response[name[0].upper() + name[1:]] = value

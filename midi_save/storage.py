@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from generate_tokens.errors import EventError, PromptError, TokensError
-from generate_tokens.storage import get_object, read_token_file, storage_errors
+from generate_tokens.storage import PREFIX, get_object, prefix_of, read_token_file, storage_errors
 from midi_save.prompt import SIZE_LIMIT, too_large
 
 LATEST_MIDI = "neural-net/model-prediction.mid"
@@ -23,12 +23,14 @@ LATEST_TOKENS = "neural-net/token_sequence.json"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def archive_keys(date: str) -> dict[str, str]:
-    """The keys under which the piece of `date` stays."""
+def archive_keys(date: str, piece: int | None = None, *, trial: bool = False) -> dict[str, str]:
+    """The keys under which the piece of `date` stays, or that piece of a batch."""
+    number = "" if piece is None else f"-{piece:04}"
+    stem = f"{prefix_of(trial=trial)}{date}{number}"
     return {
-        "archive": f"neural-net/{date}_sequence.mid",
-        "tokens": f"neural-net/{date}_tokens.json",
-        "record": f"neural-net/{date}_sequence.json",
+        "archive": f"{stem}_sequence.mid",
+        "tokens": f"{stem}_tokens.json",
+        "record": f"{stem}_sequence.json",
     }
 
 
@@ -59,19 +61,31 @@ class PieceStore:
             return bytes(response["Body"].read())
 
     def save(
-        self, midi: bytes, tokens: dict[str, Any], record: dict[str, Any], started_day: str
+        self,
+        midi: bytes,
+        tokens: dict[str, Any],
+        record: dict[str, Any],
+        started_day: str,
+        *,
+        trial: bool = False,
     ) -> tuple[dict[str, Any], str | None]:
         """Write the piece; returns the record as written, with its "sha256" and "keys", and the
         key of the latest piece if it is this one.
 
-        `tokens` is the day's token file, `record` the rest of the piece's record, `started_day`
+        `tokens` is the piece's token file, `record` the rest of its record, `started_day`
         the day on which the execution started. The archive is complete before the latest keys
         change, and they never go back to an older day, except from one that has not come yet.
+        A piece of a batch is never the latest; a trial has latest keys of its own.
         """
-        keys = archive_keys(record["date"])
-        latest_date = self._latest_date()
+        piece = record.get("piece")
+        keys = archive_keys(record["date"], piece, trial=trial)
+        latest_midi, latest_tokens = (
+            prefix_of(trial=trial) + key.removeprefix(PREFIX)
+            for key in (LATEST_MIDI, LATEST_TOKENS)
+        )
+        latest_date = self._latest_date(latest_tokens) if piece is None else ""
         # A date mistyped once must not keep every later piece from being the latest.
-        is_latest = record["date"] >= latest_date or latest_date > started_day
+        is_latest = piece is None and (record["date"] >= latest_date or latest_date > started_day)
         # Nothing of the latest keys: a day that is run again leaves the bytes it left before.
         record = {**record, "sha256": hashlib.sha256(midi).hexdigest(), "keys": keys}
         metadata = {
@@ -88,14 +102,14 @@ class PieceStore:
         self._put(keys["record"], _to_json(record), "application/json", {})
         if is_latest:
             # First the tokens, whose date keeps an older day from becoming the latest again.
-            self._put(LATEST_TOKENS, tokens_json, "application/json", {})
-            self._put(LATEST_MIDI, midi, "audio/midi", metadata)
-        return record, LATEST_MIDI if is_latest else None
+            self._put(latest_tokens, tokens_json, "application/json", {})
+            self._put(latest_midi, midi, "audio/midi", metadata)
+        return record, latest_midi if is_latest else None
 
-    def _latest_date(self) -> str:
+    def _latest_date(self, key: str) -> str:
         """The day of the latest piece; "" if there is none, or none that says its day."""
         try:
-            date = read_token_file(self._client, self._bucket, LATEST_TOKENS).get("date")
+            date = read_token_file(self._client, self._bucket, key).get("date")
         except TokensError:
             return ""
         return date if isinstance(date, str) and _DATE.fullmatch(date) else ""

@@ -31,6 +31,7 @@ class Tree:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # aws_cli.Kill strikes a process group: not the tests'
             timeout=300,
             check=False,
         )

@@ -7,7 +7,6 @@ in test_deploy_refusals.py.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from moto.awslambda.responses import LambdaResponse
 from generate_tokens.bundle import model_id_of
 from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
+from tests.aws_cli import FastAws
 from tests.deploy_tree import ROOT, RUNTIME, Tree, client_env, make_tree
 
 ACCOUNT = "123456789012"
@@ -33,31 +33,28 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="module")
+def fast(aws: LocalAws) -> Iterator[FastAws]:
+    """To deploy behind an endpoint that seems to have TLS, it puts the real one in its place."""
+    with FastAws({"https://aws.test": aws.endpoint}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def tree(
-    aws: LocalAws, bundle_dir_without_model: Path, tmp_path_factory: pytest.TempPathFactory
+    aws: LocalAws,
+    fast: FastAws,
+    bundle_dir_without_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Tree:
-    """To be deployed behind an endpoint that seems to have TLS: a stand-in for the `aws` command
-    puts the real endpoint in its place."""
-    directory = tmp_path_factory.mktemp("deploy")
-    env = {**client_env(), **aws.env}
-    command = directory / "aws"
-    command.write_text(
-        "#!/usr/bin/env bash\nunset AWS_ENDPOINT_URL\n"
-        f"exec {shutil.which('aws', path=env['PATH'])}"
-        f' "${{@/https:\\/\\/aws.test/{aws.endpoint}}}"\n'
-    )
-    command.chmod(0o755)
-    env |= {
-        "PATH": f"{directory}{os.pathsep}{env['PATH']}",
-        "AWS_ENDPOINT_URL": "https://aws.test",
-    }
-    return make_tree(directory / "tree", bundle_dir_without_model, env)
+    env = {**client_env(), **aws.env, "AWS_ENDPOINT_URL": "https://aws.test"}
+    env["PATH"] = fast.path(env["PATH"])
+    return make_tree(tmp_path_factory.mktemp("deploy") / "tree", bundle_dir_without_model, env)
 
 
 @pytest.fixture(scope="module")
 def first(tree: Tree) -> subprocess.CompletedProcess[str]:
     """The first deployment; the tests of this module share it."""
-    done = tree.deploy("--outputs", str(tree.root / "outputs.json"))
+    done = tree.deploy("--no-smoke", "--outputs", str(tree.root / "outputs.json"))
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -96,7 +93,8 @@ def test_the_last_line_counts_the_changes(
     changed = [
         line
         for line in first.stdout.splitlines()
-        if line.split(" ")[0] in {"bucket", "role", "log", "queue", "layer", "schedule"}
+        if line.split(" ")[0]
+        in {"bucket", "role", "log", "queue", "layer", "schedule", "topic", "alarm", "dashboard"}
         or line.startswith(("state machine midi-archive:", "function midi-archive-"))
     ]
     changed = [line for line in changed if ": " in line]
@@ -158,7 +156,9 @@ def test_functions_have_their_memory_time_and_layers(
         assert have["Environment"]["Variables"] == {
             "MODEL_DIR": "/opt/model",
             "MUSIC_BUCKET": MUSIC,
+            "METRICS_NAMESPACE": "midi-archive",
         }
+        assert have["TracingConfig"] == {"Mode": "Active"}
 
 
 def test_the_schedule_has_retries_a_time_zone_and_a_dead_letter_queue(
@@ -188,9 +188,12 @@ def test_no_role_may_do_anything_to_everything(
         ]
         for statement in policy["Statement"]:
             assert "*" not in json.dumps(statement["Action"])
+            if statement["Sid"] == "Trace":  # X-Ray has no resources to name
+                assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+                continue
             resources = statement["Resource"]
             for resource in [resources] if isinstance(resources, str) else resources:
-                assert "midi-archive" in resource
+                assert "midi-archive" in resource or statement["Sid"] == "HearOfTheEnd"
 
 
 def list_layer_versions_by_one(self: LambdaResponse) -> str:
@@ -245,7 +248,7 @@ def test_a_changed_bundle_and_what_was_changed_by_hand_alone_are_written(
         PolicyName="least-privilege",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
     )
-    done = tree.deploy("--bundle", str(bundle))
+    done = tree.deploy("--no-smoke", "--bundle", str(bundle))
     assert done.stdout.splitlines()[-1] == "changes: 5", done.stdout + done.stderr
     for line in (
         f"bucket {MUSIC}: versioned",

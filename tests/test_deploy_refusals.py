@@ -47,6 +47,12 @@ def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
         (["--bundle", "/nowhere"], "--bundle"),
         (["--colour", "red"], "--colour"),
         (["--name"], "--name needs a value"),
+        (["--memory", "511"], "512 to 10240"),
+        (["--memory", "a lot"], "512 to 10240"),
+        (["--memory", "99999"], "512 to 10240"),
+        (["--alarm-email", "me@home"], "me@example.org"),
+        (["--delete-music"], "--destroy"),
+        (["--destroy", "--rollback"], "do not go together"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_call(
@@ -84,7 +90,18 @@ def test_a_damaged_bundle_is_refused_before_any_call(calls: Tree, damage: str) -
     assert not (calls.root.parent / "calls").exists()
 
 
-def test_over_250_mb_is_refused_before_any_call(calls: Tree) -> None:
+def test_over_250_mb_is_refused_before_anything_is_made(calls: Tree) -> None:
+    # An account in which there is nothing yet; the lock can be had.
+    (calls.root.parent / "bin" / "aws").write_text(
+        f"""#!/bin/sh
+echo "$4" >>{calls.root.parent}/calls
+case "$*" in
+  *get-caller-identity*) printf '123456789012\\tarn:aws:iam::123456789012:user/me\\n' ;;
+  *deploy.lock*) echo '"an-etag"' ;;
+  *) echo 'ResourceNotFoundException: nothing there' >&2; exit 254 ;;
+esac
+"""
+    )
     layer = f"build/midi_save-{RUNTIME}-x86_64.zip"
     subprocess.run(
         ["layers/build.sh", "midi_save", RUNTIME, "x86_64", layer],
@@ -98,7 +115,11 @@ def test_over_250_mb_is_refused_before_any_call(calls: Tree) -> None:
     done = calls.deploy()
     assert done.returncode == 1
     assert "midi-save would be 262 MB unzipped (dependencies 262.1 MB" in done.stderr
-    assert not (calls.root.parent / "calls").exists()
+    made = (calls.root.parent / "calls").read_text().split()
+    assert set(made) == {
+        *("get-caller-identity", "put-object", "delete-object"),  # the lock
+        *("get-function-configuration", "get-schedule"),
+    }
 
 
 def test_a_missing_aws_command_is_named(calls: Tree) -> None:

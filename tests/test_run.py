@@ -19,15 +19,16 @@ from typing import Any
 import mido
 import pytest
 
+from local_aws.batch import Batch, compose_batch, describe_batch
 from local_aws.compose import (
     ComposeError,
     compose_day,
     days_of,
     event_fields,
-    failure,
     parse_arguments,
     upload_prompt,
 )
+from local_aws.executions import failure
 from local_aws.general_midi import PROGRAM_NAMES
 from local_aws.report import describe, piece_of, read_midi
 from local_aws.server import LocalAws
@@ -82,7 +83,10 @@ def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[st
     assert [str(day) for day in days_of(parse_arguments(arguments), DAY)] == days
 
 
-@pytest.mark.parametrize("arguments", [["--days", "0"], ["--seed", "seven"], ["--polka"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--days", "0"], ["--seed", "seven"], ["--polka"], ["--pieces", "3", "--days", "2"]],
+)
 def test_what_is_no_option_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +175,63 @@ def test_a_prompt_file_is_gone_on_from(
     piece = compose_day(aws, names, DAY, {"duration_s": 10, "prompt": uri}, tmp_path)
     assert piece.continued_from == uri
     assert "TokenizePrompt" in piece.stages_s
+
+
+def test_a_batch_has_pieces_that_differ_and_any_can_be_made_again_alone(
+    deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
+) -> None:
+    aws, names = deployed
+    event = {"duration_s": 8, "seed": 7, "candidates": 1, "prompt": "fresh", "pieces": 3}
+    day = date(2026, 3, 5)
+
+    def latest() -> Any:
+        return aws.client("s3").list_objects_v2(
+            Bucket=names["music_bucket"], Prefix="neural-net/model-prediction.mid"
+        )["KeyCount"]
+
+    before = latest()
+    batch = compose_batch(aws, names, day, event, tmp_path / "batch")
+    assert (batch.error, batch.failed) == (None, [])
+    assert latest() == before
+    stems = [f"2026-03-05-{piece:04}_sequence" for piece in (1, 2, 3)]
+    suffixes = (".json", ".mid")
+    assert {path.name for path in (tmp_path / "batch").iterdir()} == {
+        stem + suffix for stem in stems for suffix in suffixes
+    }
+    pieces = [(tmp_path / "batch" / f"{stem}.mid").read_bytes() for stem in stems]
+    assert len(set(pieces)) == 3
+    assert len({record["seed"] for record in batch.records}) == 3
+    assert [(record["piece"], record["pieces"]) for record in batch.records] == [
+        (piece, 3) for piece in (1, 2, 3)
+    ]
+    alone = compose_day(aws, names, day, {**event, "piece": 2}, tmp_path / "alone")
+    assert Path(alone.midi).name == f"{stems[1]}.mid"
+    assert Path(alone.midi).read_bytes() == pieces[1]
+
+
+def test_a_batch_with_a_bad_event_makes_nothing(
+    deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
+) -> None:
+    batch = compose_batch(*deployed, DAY, {"pieces": 50, "style": "polka"}, tmp_path)
+    assert (batch.error or "").startswith("EventError: style must be")
+    assert batch.records == []
+
+
+def test_a_batch_is_told_in_a_line_and_in_an_object(tmp_path: Path) -> None:
+    record = {"date": "2026-03-01", "duration_s": 30.5, "notes": 100}
+    batch = Batch(4, [record] * 2, tmp_path, [2, 4], "SomePiecesFailed: ...", {"pieces": 61.0})
+    told = f"2 of 4 pieces, not made: 2, 4; 1:01 of music in 1:01, in {tmp_path}"
+    assert describe_batch(batch) == told
+    assert batch.to_json() == {
+        "pieces": 4,
+        "made": 2,
+        "failed": [2, 4],
+        "date": "2026-03-01",
+        "out": str(tmp_path),
+        "seconds": 61.0,
+        "notes": 200,
+        "stages_s": {"pieces": 61.0},
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from generate_tokens.compose import Composer
 from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens.storage import TokenStore
 from tests.conftest import MUSIC_BUCKET
+from tests.emf import metrics_in
 from tests.generate_tokens.composing import StepClock
 
 EVENTS = Path(module.__file__).parent / "events"
@@ -69,6 +70,42 @@ def test_the_next_day_goes_on_from_the_last(composer: Composer, s3: Any) -> None
     second = module.handler(job(date="2026-03-04"), PLENTY)["generation"]
     assert second["continued_from"] == "2026-03-02" and second["fresh_because"] is None
     assert second["request"]["style"] == "hymn" and second["prompt_ids"]
+
+
+def test_pieces_of_a_batch_differ_and_one_made_alone_is_the_same(composer: Composer) -> None:
+    batch = {"pieces": 3, "prompt": "fresh", "style": "folk", "seed": 7}
+    made = [
+        module.handler(job(**batch, piece=piece), PLENTY)["generation"]["tokens"]["ids"]
+        for piece in (1, 2, 3, 2)
+    ]
+    assert made[1] == made[3]
+    assert len(set(map(tuple, made))) == 3
+
+
+def test_a_piece_of_a_batch_made_in_rounds_keeps_its_seed(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = job(pieces=3, piece=2, prompt="fresh", duration_s=30)
+    whole = module.handler(event, PLENTY)["generation"]
+    monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
+    rounds = module.handler(event, Context(60_000))
+    while not rounds["generation"]["finished"]:
+        rounds = module.handler(json.loads(json.dumps(rounds)), Context(60_000))
+    assert rounds["generation"]["rounds"] > 1
+    assert rounds["generation"]["tokens"] == whole["tokens"]
+
+
+def test_a_batch_is_checked_and_never_composed(composer: Composer) -> None:
+    checked = module.handler({"task": "check", "job": job(pieces=2)}, PLENTY)
+    assert checked["items"] == [1, 2]
+    with pytest.raises(EventError, match="piece is missing"):
+        module.handler(job(pieces=2), PLENTY)
+
+
+def test_a_trial_goes_on_from_no_daily_piece(composer: Composer, s3: Any) -> None:
+    ids = module.handler(job(), PLENTY)["generation"]["tokens"]["ids"]
+    store_piece(s3, "2026-03-01", {"model_id": composer.bundle.model_id, "ids": ids})
+    assert module.handler(job(trial=True), PLENTY)["generation"]["continued_from"] is None
 
 
 def test_tokens_of_another_model_are_not_gone_on_from(composer: Composer, s3: Any) -> None:
@@ -217,3 +254,86 @@ def test_a_generation_without_its_style_is_refused(composer: Composer) -> None:
     del made["generation"]["request"]["style"]
     with pytest.raises(TokensError, match="style"):
         module.handler(made, PLENTY)
+
+
+@pytest.fixture
+def namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_NAMESPACE", "midi-archive")
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize(("candidates", "rejected"), [(1, 0), (3, 2)])
+def test_a_finished_piece_says_its_metrics(
+    composer: Composer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    candidates: int,
+    rejected: int,
+) -> None:
+    context, compose = Context(600_000), composer.compose
+
+    def composed(*a: Any, **k: Any) -> Any:
+        made = compose(*a, **k)
+        context.milliseconds = 450_000
+        return made
+
+    monkeypatch.setattr(composer, "compose", composed)
+    made = module.handler(job(prompt="fresh", candidates=candidates), context)["generation"]
+    text = capsys.readouterr().out.removesuffix("\n")
+    metrics, line = metrics_in(text), json.loads(text)
+    speed, unit = metrics.pop("TokensPerSecond")
+    assert speed == pytest.approx(made["tokens_per_s"], rel=0.05) and unit == "Count/Second"
+    assert metrics == {"BudgetUsed": (25.0, "Percent"), "CandidatesRejected": (rejected, "Count")}
+    assert (line["level"], line["execution"], line["finished"]) == ("INFO", "run-1", True)
+    assert line["sampled"] == made["sampled"] and "tokens" not in line
+
+
+@pytest.mark.usefixtures("namespace")
+def test_an_unfinished_round_says_its_own_speed_and_no_choice(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
+    first = module.handler(job(prompt="fresh", candidates=3, duration_s=60), Context(90_000))
+    second = module.handler(first, Context(60_000))
+    before, after = first["generation"], second["generation"]
+    assert not after["finished"]
+    metrics = metrics_in(capsys.readouterr().out.splitlines()[-1])
+    sampled, seconds = (after[name] - before[name] for name in ("sampled", "decode_s"))
+    assert metrics == {
+        "TokensPerSecond": (round(sampled / seconds, 3), "Count/Second"),
+        "BudgetUsed": (0.0, "Percent"),
+    }
+    assert metrics["TokensPerSecond"][0] != after["tokens_per_s"]
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_trial_says_no_metrics(composer: Composer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert module.handler(job(prompt="fresh", trial=True), PLENTY)["generation"]["finished"]
+    line = json.loads(capsys.readouterr().out)
+    assert line["level"] == "INFO" and not [name for name in line if name != name.lower()]
+    assert "_aws" not in line
+
+
+def test_without_a_namespace_no_metrics_are_said(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("METRICS_NAMESPACE", raising=False)
+    module.handler(job(prompt="fresh"), PLENTY)
+    line = json.loads(capsys.readouterr().out)
+    assert "_aws" not in line and "TokensPerSecond" not in line
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_failure_is_logged_by_its_name(
+    composer: Composer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EventError):
+        module.handler(job(top_p=2), PLENTY)
+    line = json.loads(capsys.readouterr().out)
+    assert "top_p" in line.pop("message")
+    assert line == {
+        "level": "ERROR",
+        "error": "EventError",
+        "execution": "run-1",
+        "function": "generate_tokens",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import EventError, TokensError
-from generate_tokens.request import Request, parse_request, seed_of
+from generate_tokens.request import STARTED_BY, Request, parse_request, seed_of, seed_of_piece
 
 STARTED = "2026-11-22T06:00:00Z"
 EVENTS = Path(__file__).parents[2] / "generate_tokens" / "events"
 NAMES = ["prompt", "style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p"]
-NAMES += ["recall", "date"]
+NAMES += ["recall", "date", "pieces", "piece", "trial"]
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20)
@@ -40,7 +41,13 @@ legal_events = st.fixed_dictionaries(
         "min_p": st.floats(0, 1, exclude_max=True),
         "recall": st.integers(0, 10) | st.floats(0, 10),
         "date": st.dates(min_value=datetime.date(1970, 1, 1)).map(str),
+        "trial": st.booleans(),
     },
+)
+batches = st.integers(1, 1000).flatmap(
+    lambda pieces: st.fixed_dictionaries(
+        {"pieces": st.just(pieces)}, optional={"piece": st.integers(1, pieces)}
+    )
 )
 
 
@@ -137,6 +144,13 @@ def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle
         ("date", "1969-12-31"),
         ("date", "2026-11-221"),
         ("date", 20261122),
+        ("pieces", 0),
+        ("pieces", 1001),
+        ("pieces", 2.0),
+        ("pieces", True),
+        ("piece", 3),
+        ("trial", 1),
+        ("trial", "yes"),
     ],
 )
 def test_a_value_out_of_form_is_refused_by_the_fields_name(
@@ -151,12 +165,41 @@ def test_a_value_out_of_form_is_refused_by_the_fields_name(
     assert message.isascii()
 
 
+@pytest.mark.parametrize("piece", [0, 4, 1001, "2", True])
+def test_a_piece_that_its_batch_does_not_have_is_refused(piece: object, bundle: Bundle) -> None:
+    with pytest.raises(EventError, match=r"^piece must be an integer from 1 to "):
+        parsed(bundle, pieces=3, piece=piece)
+
+
+def test_a_piece_has_the_seed_of_no_other_piece_or_day(bundle: Bundle) -> None:
+    pieces = [parsed(bundle, pieces=1000, piece=piece).piece_seed for piece in range(1, 1001)]
+    assert len({*pieces, parsed(bundle).piece_seed}) == 1001
+    given_seed = parsed(bundle, pieces=1000, piece=1, seed=7)
+    assert (given_seed.seed, given_seed.piece_seed) == (7, seed_of_piece(7, 1))
+    assert given_seed.piece_seed not in {7, *pieces}
+
+
+def test_the_seed_of_a_piece_never_changes() -> None:
+    # sha256("midi-archive/pieces/7") begins with the bytes of this number less 2.
+    assert seed_of_piece(7, 2) == 0x9EF5E94A
+
+
+def test_a_daily_request_says_nothing_of_batches_and_trials(bundle: Bundle) -> None:
+    assert not parsed(bundle, trial=False).to_json().keys() & {"pieces", "piece", "trial"}
+    piece = parsed(bundle, pieces=3, piece=2, trial=True).to_json()
+    assert (piece["pieces"], piece["piece"], piece["trial"]) == (3, 2, True)
+
+
+def test_who_started_the_execution_is_no_field_of_the_piece(bundle: Bundle) -> None:
+    assert parsed(bundle, **{STARTED_BY: "arn:aws:states:..."}) == parsed(bundle)
+
+
 def test_a_broken_start_time_is_the_state_machines_fault(bundle: Bundle) -> None:
     with pytest.raises(TokensError, match=r"execution\.started"):
         parse_request({}, bundle, "this morning")
 
 
-@given(event=legal_events)
+@given(event=legal_events | st.builds(operator.or_, legal_events, batches))
 def test_parsing_a_normalised_request_changes_nothing(
     event: dict[str, object], bundle: Bundle
 ) -> None:
@@ -164,6 +207,7 @@ def test_parsing_a_normalised_request_changes_nothing(
     through_json = json.loads(json.dumps(request.to_json()))
     again = parse_request(through_json, bundle, "1999-01-01T00:00:00Z")
     assert again == request
+    assert again.piece_seed == request.piece_seed
     assert json.dumps(again.to_json()) == json.dumps(request.to_json())
 
 

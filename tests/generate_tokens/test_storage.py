@@ -21,10 +21,12 @@ from tests.conftest import MUSIC_BUCKET
 DATE = "2026-11-22"
 
 
-def put_tokens(s3: Any, bundle: Bundle, date: str, **changes: Any) -> None:
+def put_tokens(
+    s3: Any, bundle: Bundle, date: str, prefix: str = "neural-net/", **changes: Any
+) -> None:
     content = {"model_id": bundle.model_id, "date": date, "ids": [1, 3, 13], **changes}
     body = json.dumps(content).encode()
-    s3.put_object(Bucket=MUSIC_BUCKET, Key=f"neural-net/{date}_tokens.json", Body=body)
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=f"{prefix}{date}_tokens.json", Body=body)
 
 
 def assert_damaged(store: TokenStore) -> None:
@@ -49,6 +51,22 @@ def test_the_newest_piece_before_the_day_is_the_previous_one(
     previous = store.previous(DATE)
     assert (previous.date, previous.ids) == ("2026-11-20", (1, 3, 13))
     assert previous.fresh_because is None
+
+
+def test_a_piece_of_a_batch_is_not_the_previous_one(
+    s3: Any, store: TokenStore, bundle: Bundle
+) -> None:
+    for name in ("2026-11-19", "2026-11-20-0001", "2026-11-21-1000"):
+        put_tokens(s3, bundle, name)
+    assert store.previous(DATE).date == "2026-11-19"
+
+
+def test_a_trial_goes_on_from_trials_only(s3: Any, store: TokenStore, bundle: Bundle) -> None:
+    put_tokens(s3, bundle, "2026-11-21")
+    assert store.previous(DATE, trial=True).date is None
+    put_tokens(s3, bundle, "2026-11-20", prefix="trial/", ids=[1, 3, 14])
+    assert store.previous(DATE, trial=True).ids == (1, 3, 14)
+    assert store.previous(DATE).ids == (1, 3, 13)
 
 
 def test_the_31st_day_back_counts_and_the_32nd_does_not(

@@ -21,10 +21,11 @@ from generate_tokens.errors import (
     PromptError,
     TokensError,
 )
-from generate_tokens.request import parse_request
+from generate_tokens.request import parse_request, seed_of_piece
 from generate_tokens.storage import TokenStore
 from midi_save.handler import handler, load_parts
 from tests.conftest import MUSIC_BUCKET
+from tests.emf import metrics_in
 from tests.midi_save.music import TestNote, ids_of, midi_file, piece_tokens, scale
 
 EVENTS = Path(__file__).parents[2] / "midi_save" / "events"
@@ -79,6 +80,27 @@ def test_a_generated_piece_is_saved(
     assert file.length == pytest.approx(record["duration_s"], abs=0.1)
     log = json.loads(capsys.readouterr().out)
     assert (log["task"], log["seed"], log["notes"]) == ("save", 7, len(NOTES))
+
+
+def test_a_piece_of_a_batch_says_which_it_is(bundle: Bundle) -> None:
+    daily = handler(save_message(bundle), None)["record"]
+    assert "piece" not in daily
+    message = save_message(bundle)
+    request = message["job"]["generation"]["request"] | {"pieces": 3, "piece": 2}
+    message["job"]["generation"]["request"] = request
+    result = handler(message, None)
+    record = result["record"]
+    assert (record["piece"], record["pieces"], result["latest"]) == (2, 3, None)
+    assert record["seed"] == seed_of_piece(7, 2)
+    assert record["request"] == request
+    assert record["keys"]["archive"] == "neural-net/2026-11-22-0002_sequence.mid"
+
+
+def test_a_trial_is_saved_apart(s3: Any, bundle: Bundle) -> None:
+    message = save_message(bundle)
+    message["job"]["generation"]["request"]["trial"] = True
+    handler(message, None)
+    assert keys(s3) and all(key.startswith("trial/") for key in keys(s3))
 
 
 def test_the_record_has_nothing_that_changes_from_run_to_run(s3: Any, bundle: Bundle) -> None:
@@ -200,3 +222,63 @@ def test_a_missing_bundle_is_refused_by_name(
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     with pytest.raises(BundleError, match=r"model\.onnx is missing"):
         handler(save_message(bundle), None)
+
+
+@pytest.fixture
+def namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_NAMESPACE", "midi-archive")
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_saved_piece_says_its_metrics(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    record = handler(save_message(bundle), None)["record"]
+    text = capsys.readouterr().out.removesuffix("\n")
+    assert metrics_in(text) == {
+        "Notes": (len(NOTES), "Count"),
+        "MusicSeconds": (record["duration_s"], "Seconds"),
+        "Pieces": (1, "Count"),
+    }
+    line = json.loads(text)
+    assert (line["level"], line["task"], line["notes"]) == ("INFO", "save", len(NOTES))
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_trial_says_no_metrics(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    message = save_message(bundle)
+    message["job"]["generation"]["request"]["trial"] = True
+    handler(message, None)
+    line = json.loads(capsys.readouterr().out)
+    assert line["notes"] == len(NOTES) and not {"_aws", "Notes", "Pieces"} & set(line)
+
+
+def test_without_a_namespace_no_metrics_are_said(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("METRICS_NAMESPACE", raising=False)
+    handler(save_message(bundle), None)
+    assert not {"_aws", "Notes", "Pieces"} & set(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_tokenised_prompt_says_no_metrics(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    s3.put_object(Bucket=MUSIC_BUCKET, Key="prompts/tune.mid", Body=midi_file(scale(32)))
+    handler(example("tokenize_prompt"), None)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["level"], line["task"]) == ("INFO", "tokenize_prompt") and "_aws" not in line
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_failure_is_logged_by_its_name(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = save_message(bundle, model_id="f" * 64)
+    with pytest.raises(ModelMismatchError):
+        handler(message, None)
+    line = json.loads(capsys.readouterr().out)
+    assert "made by model" in line.pop("message")
+    assert line == {
+        "level": "ERROR",
+        "error": "ModelMismatchError",
+        "execution": message["job"]["execution"]["name"],
+        "function": "midi_save",
+    }

@@ -44,12 +44,20 @@ class FaultyS3:
 
 
 def save(
-    s3: Any, date: str = DATE, midi: bytes = b"MThd and so on", started_day: str = DATE
+    s3: Any,
+    date: str = DATE,
+    midi: bytes = b"MThd and so on",
+    started_day: str = DATE,
+    *,
+    piece: int | None = None,
+    trial: bool = False,
 ) -> tuple[dict[str, Any], str | None]:
     origin = {"model_id": "ab" * 32, "date": date, "style": "folk", "seed": 7}
     record = {**origin, "duration_s": 61.5, "notes": 400}
+    if piece is not None:
+        record["piece"] = piece
     tokens = {**origin, "ids": [1, 2]}
-    return PieceStore(MUSIC_BUCKET, s3).save(midi, tokens, record, started_day)
+    return PieceStore(MUSIC_BUCKET, s3).save(midi, tokens, record, started_day, trial=trial)
 
 
 def objects(s3: Any) -> dict[str, bytes]:
@@ -77,6 +85,37 @@ def test_a_piece_is_under_the_keys_that_the_companion_site_reads(s3: Any) -> Non
         "neural-net/model-prediction.mid",
         "neural-net/token_sequence.json",
     }
+
+
+def test_a_piece_of_a_batch_is_never_the_latest(s3: Any) -> None:
+    save(s3, "2026-11-21", b"MThd daily")
+    before = objects(s3)
+    record, latest = save(s3, DATE, b"MThd of many", piece=7)
+    assert latest is None
+    added = {k: v for k, v in objects(s3).items() if k not in before}
+    assert {k: objects(s3)[k] for k in before} == before
+    assert (
+        set(added)
+        == set(record["keys"].values())
+        == {
+            "neural-net/2026-11-22-0007_sequence.mid",
+            "neural-net/2026-11-22-0007_sequence.json",
+            "neural-net/2026-11-22-0007_tokens.json",
+        }
+    )
+
+
+def test_a_trial_leaves_everything_else_alone(s3: Any) -> None:
+    save(s3, "2026-11-21", b"MThd daily")
+    before = objects(s3)
+    assert save(s3, DATE, trial=True)[1] == "trial/model-prediction.mid"
+    assert save(s3, DATE, piece=1, trial=True)[1] is None
+    after = objects(s3)
+    assert {k: after[k] for k in before} == before
+    assert all(key.startswith("trial/") for key in after.keys() - before.keys())
+    assert "trial/token_sequence.json" in after
+    # A later daily piece is not held back by the trial's day.
+    assert save(s3, "2026-11-21", b"MThd again")[1] == LATEST_MIDI
 
 
 def test_the_midi_says_what_it_is(s3: Any) -> None:

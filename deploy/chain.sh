@@ -1,0 +1,56 @@
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154
+# The state machine, its schedule, and an execution to try them. Sourced by deploy.sh.
+
+ensure_state_machine() {
+  local role=arn:$partition:iam::$account:role/$name-statemachine have want
+  render statemachine.asl.json >"$work/statemachine.json"
+  have=$(describe StateMachineDoesNotExist stepfunctions describe-state-machine --state-machine-arn "$state_machine_arn" \
+    --query '[roleArn, tracingConfiguration.enabled, definition]' --output text)
+  want=$role$'\t'True$'\t'$(cat "$work/statemachine.json")
+  local settings=(--definition "file://$work/statemachine.json" --role-arn "$role" --tracing-configuration enabled=true)
+  if [[ -z $have ]]; then
+    write stepfunctions create-state-machine --name "$name" --type STANDARD "${settings[@]}" \
+      --tags key=installation,value="$name" key=project,value=midi-archive-lambda >/dev/null
+    change "state machine $name: created"
+  elif [[ $have != "$want" ]]; then
+    write stepfunctions update-state-machine --state-machine-arn "$state_machine_arn" "${settings[@]}" >/dev/null
+    change "state machine $name: definition"
+  fi
+}
+
+# What is deployed of the schedule, in $work/schedule.json; empty if there is none.
+read_schedule() { # schedule
+  describe ResourceNotFound scheduler get-schedule --name "$1" --query '{expression: ScheduleExpression,
+    timezone: ScheduleExpressionTimezone, state: State, window: FlexibleTimeWindow, target: Target}' >"$work/schedule.json"
+}
+
+ensure_schedule() { # schedule
+  # The scheduler puts the time that it was due, not the time of a retry, into the event.
+  local target want verb=update-schedule what='set'
+  target='{"Arn": "'$state_machine_arn'", "RoleArn": "arn:'$partition:iam::$account:role/$name-schedule'",
+    "Input": "{\"date\": \"<aws.scheduler.scheduled-time>\"}",
+    "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 3}, "DeadLetterConfig": {"Arn": "'$queue_arn'"}}'
+  want='{"expression": "'$schedule'", "timezone": "'$timezone'", "state": "ENABLED", "window": {"Mode": "OFF"}, "target": '$target'}'
+  ! same_json "$want" "$(cat "$work/schedule.json")" || return 0
+  [[ -s $work/schedule.json ]] || verb=create-schedule what=created
+  write scheduler $verb --name "$1" --schedule-expression "$schedule" --schedule-expression-timezone "$timezone" \
+    --state ENABLED --flexible-time-window Mode=OFF --target "$target" >/dev/null
+  change "schedule $1: $what, $schedule $timezone"
+}
+
+# Composes ten seconds through all of it, under trial/, and deletes them again.
+smoke() {
+  local execution status='' began=$SECONDS facts
+  execution=$(write stepfunctions start-execution --state-machine-arn "$state_machine_arn" --name "smoke-$(date +%s)-$$" \
+    --input '{"trial": true, "prompt": "fresh", "duration_s": 10, "date": "2000-01-01"}' --query executionArn --output text)
+  while [[ -z $status || $status == RUNNING ]]; do
+    ((SECONDS - began < 900)) || die "the smoke execution still runs after 15 minutes: see $execution in the console"
+    sleep 1
+    facts=$(describe NoSuchThing stepfunctions describe-execution --execution-arn "$execution" --query '[status, error, cause]' --output text)
+    status=${facts%%[[:space:]]*}
+  done
+  empty_bucket "$music_bucket" trial/
+  [[ $status == SUCCEEDED ]] ||
+    die "the smoke execution ended ${facts//[$'\t\n']/ }: everything is deployed, but makes no piece. See $execution in the console; './deploy.sh --rollback' goes back to the model before"
+  say "smoke execution: a piece was composed and deleted, in $((SECONDS - began)) s"
+}

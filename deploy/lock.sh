@@ -1,0 +1,43 @@
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154
+# One deploy.sh at a time: the object deploy.lock in the artifacts bucket. S3 itself decides who of
+# two was first (a conditional write). Who finds the lock of a process that is dead takes it over:
+# one of this machine at once, another's after LOCK_STALE_S.
+
+LOCK_STALE_S=1800
+lock='' taken_over='' # from a deploy.sh that may have died before it was done
+
+take_lock() {
+  local body=$work/lock.json found etag since host pid said='' condition=(--if-none-match '*')
+  [[ -z $dry_run ]] || return 0
+  printf '{"host": "%s", "pid": %d, "since": %d}\n' "$(uname -n)" $$ "$(date +%s)" >"$body"
+  while ! try s3api put-object --bucket "$artifacts_bucket" --key deploy.lock --body "$body" --expected-bucket-owner "$account" "${condition[@]}" --query ETag --output text >"$work/lock.etag"; do
+    if grep -q NoSuchBucket "$errors"; then
+      create_bucket "$artifacts_bucket"
+      continue
+    fi
+    grep -qE 'PreconditionFailed|ConditionalRequestConflict|NoSuchKey|\(404\)' "$errors" || give_up
+    condition=(--if-none-match '*')
+    found=$(describe 'NoSuchKey' s3api get-object --bucket "$artifacts_bucket" --key deploy.lock --query ETag --output text "$work/lock.found")
+    [[ -n $found ]] || continue # given back meanwhile
+    etag=$found host=$(fact "$work/lock.found" host) pid=$(fact "$work/lock.found" pid) since=$(fact "$work/lock.found" since)
+    if [[ $host == "$(uname -n)" ]] && ! is_running "$pid" || (($(date +%s) - since > LOCK_STALE_S)); then
+      condition=(--if-match "$etag") taken_over=1 # unless somebody else has done so by now
+      continue
+    fi
+    [[ -n $said ]] || say "waiting for another deploy.sh, process $pid on $host: if it is dead, delete s3://$artifacts_bucket/deploy.lock"
+    said=1
+    sleep 3
+  done
+  lock=$(cat "$work/lock.etag")
+}
+
+is_running() { # pid
+  kill -0 "$1" 2>/dev/null || LC_ALL=C kill -0 "$1" 2>&1 | grep -q 'not permitted'
+}
+
+# Only our own: it may have been taken over from us.
+give_lock_back() {
+  [[ -n $lock ]] || return 0
+  aws s3api delete-object --bucket "$artifacts_bucket" --key deploy.lock --if-match "$lock" >/dev/null 2>&1 || true
+  lock=''
+}

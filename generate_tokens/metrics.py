@@ -1,0 +1,83 @@
+"""The one log line of an invocation, and the metrics that CloudWatch takes from it.
+
+CloudWatch reads them in the embedded metric format: a member "_aws" names those members of the line
+that are metrics, so neither an agent nor a call is needed.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+Environment: METRICS_NAMESPACE, without which a line has facts only. Shared by both functions, of
+which it knows nothing. What ends the process, such as a time-out, leaves only Lambda's own line.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Handler = Callable[[object, Any], dict[str, Any]]
+
+# Each is one custom metric, since no dimension multiplies it; an account has ten of them free.
+UNITS: Mapping[str, str] = {
+    "TokensPerSecond": "Count/Second",
+    "BudgetUsed": "Percent",  # of the time that generate_tokens had when its call began
+    "CandidatesRejected": "Count",
+    "Notes": "Count",
+    "MusicSeconds": "Seconds",
+    "Pieces": "Count",
+}
+LONGEST_MESSAGE = 1000  # characters of an error's; Lambda's own line has the whole of it
+
+
+def log_line(
+    facts: Mapping[str, Any], metrics: Mapping[str, float], now_ms: int | None = None
+) -> str:
+    """The line of a call that succeeded: its facts, and its metrics where there are any.
+
+    ``metrics`` has names of `UNITS`; ``now_ms`` are milliseconds since the epoch.
+    """
+    line: dict[str, Any] = {"level": "INFO", **facts}
+    namespace = os.environ.get("METRICS_NAMESPACE")
+    if namespace and metrics:
+        directive = {
+            "Namespace": namespace,
+            "Dimensions": [[]],
+            "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in metrics],
+        }
+        timestamp = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+        line |= {name: round(value, 3) for name, value in metrics.items()}
+        line["_aws"] = {"Timestamp": timestamp, "CloudWatchMetrics": [directive]}
+    return json.dumps(line)
+
+
+def logs_errors(handler: Handler) -> Handler:
+    """The same handler; what it raises is also a line that Logs Insights can count by name.
+
+    The name is the one that the state machine sees.
+    """
+
+    @functools.wraps(handler)
+    def logged(event: object, context: Any) -> dict[str, Any]:
+        try:
+            return handler(event, context)
+        except Exception as error:
+            line = {
+                "level": "ERROR",
+                "error": type(error).__name__,
+                "message": str(error)[:LONGEST_MESSAGE],
+                "execution": _execution(event),
+                "function": handler.__module__.partition(".")[0],
+            }
+            print(json.dumps(line))
+            raise
+
+    return logged
+
+
+def _execution(event: object) -> str | None:
+    """The execution's name, in an event that may have any form."""
+    job = event.get("job", event) if isinstance(event, dict) else None
+    execution = job.get("execution") if isinstance(job, dict) else None
+    name = execution.get("name") if isinstance(execution, dict) else None
+    return name[:80] if isinstance(name, str) else None

@@ -1,0 +1,97 @@
+"""What a request to moto is about, as IAM asks: the action's name, the resource's ARN, conditions.
+
+moto knows resources for S3, SQS and IAM only. Here are those of the services that the deployment
+speaks to; "*" stands where AWS has an ARN that is not worked out here, so that only policies for
+all resources allow it. Decides nothing.
+"""
+
+import json
+import re
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+from moto.iam.access_control import IAMRequestBase
+
+PARTITION = "aws"
+# Operations whose permission has another name.
+ACTIONS = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "s3:HeadBucket": "s3:ListBucket",
+}
+
+
+def asked(
+    request: IAMRequestBase, resource: str, account: str, region: str
+) -> tuple[str, str, dict[str, str]]:
+    """Action, resource ARN and condition keys of a request."""
+    context = {"aws:SecureTransport": "true", "aws:RequestedRegion": region}
+    action = request._action.replace("monitoring:", "cloudwatch:")
+    action = ACTIONS.get(action, action)
+    service, operation = action.split(":")
+    base = f"arn:{PARTITION}:{service}:{region}:{account}"
+    fields, path = _fields(request), urllib.parse.unquote(request._path)
+    if action == "s3:DeleteObject" and "/" not in resource:
+        resource += "/*"  # many at once
+    if service == "lambda":
+        resource = _lambda(path, fields, base) or resource
+    elif service == "states":
+        arns = [fields.get(f"{kind}Arn") for kind in ("stateMachine", "execution", "mapRun")]
+        if operation == "CreateStateMachine":
+            arns = [f"{base}:stateMachine:{fields['name']}"]
+        resource = str(next(filter(None, arns), resource))
+    elif service == "logs":
+        name = fields.get("logGroupName", "")
+        stream = ":*" if "Stream" in operation or "Event" in operation else ""
+        resource = f"{base}:log-group:{name}{stream}" if name else resource
+    elif service == "sns":
+        name = fields.get("Name") if operation == "CreateTopic" else None
+        resource = f"{base}:{name}" if name else str(fields.get("TopicArn", resource))
+    elif service == "sqs":
+        name = fields.get("QueueName") or str(fields.get("QueueUrl", "")).rpartition("/")[2]
+        resource = f"{base}:{name}" if name else resource
+    elif service == "iam" and "RoleName" in fields:
+        resource = f"arn:{PARTITION}:iam::{account}:role/{fields['RoleName']}"
+    elif service == "scheduler" and (named := re.search(r"/schedules/([^/?]+)", path)):
+        resource = f"{base}:schedule/default/{named[1]}"
+    elif service == "cloudwatch":
+        resource = _cloudwatch(operation, fields, base, account) or resource
+    elif action.startswith("s3:List"):
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(request._path).query)
+        for name in ("prefix", "delimiter"):
+            if name in query:
+                context[f"s3:{name}"] = query[name][0]
+    return action, resource, context
+
+
+def _lambda(path: str, fields: Mapping[str, Any], base: str) -> str | None:
+    if layer := re.search(r"/layers/([^/?]+)/versions(?:/(\d+))?", path):
+        return f"{base}:layer:{layer[1]}" + (f":{layer[2]}" if layer[2] else "")
+    named = re.search(r"/functions/([^/?]+)", path)
+    name = named[1] if named else fields.get("FunctionName")
+    if name is None:
+        return None
+    return str(name) if name.startswith("arn:") else f"{base}:function:{name}"
+
+
+def _cloudwatch(operation: str, fields: Mapping[str, Any], base: str, account: str) -> str | None:
+    if "Dashboard" in operation:
+        names = fields.get("DashboardName") or fields.get("DashboardNames")
+        name = names[0] if isinstance(names, list) else names
+        return f"arn:{PARTITION}:cloudwatch::{account}:dashboard/{name}"
+    names = fields.get("AlarmName") or fields.get("AlarmNames")
+    name = names[0] if isinstance(names, list) else names
+    return f"{base}:alarm:{name}" if name and operation != "DescribeAlarms" else None
+
+
+def _fields(request: IAMRequestBase) -> Mapping[str, Any]:
+    """The request's parameters, of JSON or of a form; of a list its first."""
+    body = request._body
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    try:
+        parsed = json.loads(text)
+    except ValueError:
+        form: Mapping[str, Any] = urllib.parse.parse_qs(text) or request._data or {}
+        values = {name: v[0] if isinstance(v, list) else v for name, v in form.items()}
+        return {name.split(".")[0]: value for name, value in values.items()}
+    return parsed if isinstance(parsed, dict) else {}

@@ -1,0 +1,193 @@
+"""statemachine.asl.json on the local AWS, with two tiny functions in the places of the real.
+
+They do what the event's `script` says, so that a test is one event; of a batch, only the pieces in
+the script's `pieces` do.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from local_aws.executions import children, history, wait_for
+from local_aws.server import LocalAws
+
+ROOT = Path(__file__).parents[1]
+ASL = ROOT / "statemachine.asl.json"
+RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+BUCKET = "music"
+
+
+def allow(actions: str | list[str], *resources: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+# As deploy.sh has them: an execution for each piece, the map run, its results.
+BATCHES = [
+    allow("states:StartExecution", "arn:aws:states:*:*:stateMachine:machine"),
+    allow("states:DescribeExecution", "arn:aws:states:*:*:execution:machine:*"),
+    allow("states:DescribeMapRun", "arn:aws:states:*:*:mapRun:machine/*"),
+    allow("s3:PutObject", f"arn:aws:s3:::{BUCKET}/runs/*"),
+]
+
+GENERATE = """
+import os, time
+
+failed = set()  # a warm function remembers: which executions have had their one failure
+
+def handler(job, context):
+    if job.get("task") == "check":
+        return check(**job["job"])
+    request = job["request"]
+    script = request.get("script", {}) if isinstance(request, dict) else {}
+    name = job["execution"]["name"]
+    if request and "piece" in request and request["piece"] not in script.get("pieces", ()):
+        script = {}
+    if script.get("unless_again") and name.endswith("-1"):
+        script = {}
+    if "raises" in script and not (script.get("once") and name in failed):
+        failed.add(name)
+        raise type(script["raises"], (RuntimeError,), {})("what went wrong")
+    if script.get("exits"):
+        os._exit(3)
+    time.sleep(script.get("sleeps_s", 0))
+    rounds = job.get("generation", {}).get("rounds", script.get("rounds_before", 0)) + 1
+    finished = rounds >= script.get("rounds", 1)
+    return {**job, "generation": {"rounds": rounds, "finished": finished}}
+
+def check(request, execution):
+    if request["pieces"] == "many":
+        raise type("EventError", (ValueError,), {})("pieces must be a number")
+    pieces = list(range(1, request["pieces"] + 1))
+    event = {**request, "date": "2026-03-01"}
+    name = request.get("script", {}).get("name", execution["name"])
+    batch = {"name": name, "date": "2026-03-01", "pieces": len(pieces)}
+    return {**batch, "items": pieces, "event": event}
+"""
+SAVE = """
+def handler(event, context):
+    job = event["job"]
+    raises = job["request"].get("script", {}).get("save_raises") if job["request"] else None
+    if raises:
+        raise type(raises, (RuntimeError,), {})("what went wrong")
+    if event["task"] == "tokenize_prompt":
+        return {**job, "prompt": {"source": job["request"]["prompt"]}}
+    record = {"rounds": job["generation"]["rounds"], "job": job}
+    if job["request"] and "piece" in job["request"]:
+        record |= {"piece": job["request"]["piece"], "seed": 7, "duration_s": 8.5, "notes": 99}
+        record["keys"] = {"record": "neural-net/a-piece.json"}
+    return {"record": record}
+"""
+
+
+def zipped(source: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        entry = zipfile.ZipInfo("tiny.py")
+        entry.external_attr = 0o100644 << 16  # Lambda runs functions as a user of its own
+        archive.writestr(entry, source)
+    return buffer.getvalue()
+
+
+class Machine:
+    """The real definition on the local AWS, with the tiny functions in the places of the real."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self.aws = aws
+        arns = {
+            "GenerateTokensArn": self._function("generate-tokens", GENERATE),
+            "MidiSaveArn": self._function("midi-save", SAVE),
+        }
+        aws.client("s3").create_bucket(Bucket=BUCKET)
+        text = ASL.read_text()
+        for name, value in (arns | {"MusicBucket": BUCKET}).items():
+            text = text.replace(f"${{{name}}}", value)
+        # The same retries, sooner: the waits are what makes these tests slow.
+        text = text.replace('"MaxDelaySeconds": 30', '"MaxDelaySeconds": 1')
+        role = self._role("states", [allow("lambda:InvokeFunction", *arns.values()), *BATCHES])
+        self.arn = aws.client("stepfunctions").create_state_machine(
+            name="machine", definition=text, roleArn=role
+        )["stateMachineArn"]
+        self._count = 0
+
+    def run(self, event: object) -> tuple[dict[str, Any], list[str]]:
+        """The execution's description and the names of the states that it entered, in order."""
+        self._count += 1
+        execution = self.aws.client("stepfunctions").start_execution(
+            stateMachineArn=self.arn, name=f"run-{self._count}", input=json.dumps(event)
+        )["executionArn"]
+        ended = wait_for(self.aws, execution, timeout_s=120)
+        entered = [
+            step["stateEnteredEventDetails"]["name"]
+            for step in history(self.aws, execution)
+            if "stateEnteredEventDetails" in step
+        ]
+        return ended, entered
+
+    def executions(self, parent: dict[str, Any]) -> dict[str, str]:
+        """The statuses of the executions that a batch started, by piece and attempt."""
+        return {
+            attempt["name"].removeprefix(f"{parent['name']}-"): attempt["status"]
+            for attempts in children(self.aws, parent["executionArn"]).values()
+            for attempt in attempts
+        }
+
+    def results(self, manifest: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+        """By status: what the pieces of a large batch gave, or, of those that failed, had."""
+
+        def read(key: str) -> Any:
+            body = self.aws.client("s3").get_object(Bucket=manifest["Bucket"], Key=key)["Body"]
+            return json.loads(body.read())
+
+        found: dict[str, list[dict[str, Any]]] = {}
+        for status, files in read(manifest["Key"])["ResultFiles"].items():
+            for child in [child for file in files for child in read(file["Key"])]:
+                told = json.loads(child["Output" if status == "SUCCEEDED" else "Input"])
+                if status == "FAILED":
+                    assert json.loads(child["Cause"])["Error"] == "PieceError"
+                found.setdefault(status, []).append(told.get("own", told))
+        return found
+
+    def attempts(self, ended: dict[str, Any]) -> int:
+        """How many times a function was asked for."""
+        steps = history(self.aws, ended["executionArn"])
+        return sum(step["type"] == "TaskScheduled" for step in steps)
+
+    def _role(self, service: str, statements: list[dict[str, Any]]) -> str:
+        iam = self.aws.client("iam")
+        trust = {
+            "Effect": "Allow",
+            "Principal": {"Service": f"{service}.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+        role = iam.create_role(
+            RoleName=f"machine-{service}",
+            AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        )["Role"]
+        if statements:
+            iam.put_role_policy(
+                RoleName=role["RoleName"],
+                PolicyName="calls",
+                PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}),
+            )
+        return str(role["Arn"])
+
+    def _function(self, name: str, source: str) -> str:
+        functions = self.aws.client("lambda")
+        role = f"arn:aws:iam::{self.aws.account}:role/machine-lambda"
+        if name == "generate-tokens":
+            role = self._role("lambda", [])
+        return str(
+            functions.create_function(
+                FunctionName=name,
+                Runtime=RUNTIME,
+                Role=role,
+                Handler="tiny.handler",
+                Timeout=1 if name == "generate-tokens" else 5,
+                Code={"ZipFile": zipped(source)},
+            )["FunctionArn"]
+        )
