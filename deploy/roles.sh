@@ -18,7 +18,8 @@ trace_statement() {
 }
 
 # Listing the pieces, to find the last one. IfExists, because a read of one object carries no prefix,
-# and S3 answers "no such key" rather than "access denied" only to those who may list.
+# and S3 answers "no such key" rather than "access denied" only to those who may list. (So may a
+# listing without any prefix: it shows names, not contents.)
 list_statement() { # prefixes, as JSON
   printf '{"Sid": "List", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:%s:s3:::%s", "Condition": {"StringLikeIfExists": {"s3:prefix": %s}}}' \
     "$partition" "$music_bucket" "$1"
