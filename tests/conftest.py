@@ -179,16 +179,25 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
 
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
-    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs."""
+    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs.
+
+    With the AWS CLI forked rather than started: test_run.py starts it as ./run.sh does.
+    """
     from local_aws.compose import deploy
     from local_aws.runtime import ensure_runtime
     from local_aws.server import LocalAws
+    from tests.aws_cli import FastAws
 
     path = os.environ["PATH"]
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     os.environ["PYTHON"] = sys.executable
     try:
-        with LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws:
+        with (
+            FastAws() as fast,
+            LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws,
+        ):
+            os.environ["PATH"] = fast.path(
+                os.pathsep.join([str(Path(sys.executable).parent), path])
+            )
             yield aws, deploy(aws)
     finally:
         os.environ["PATH"] = path
