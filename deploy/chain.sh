@@ -44,13 +44,13 @@ smoke() {
   execution=$(write stepfunctions start-execution --state-machine-arn "$state_machine_arn" --name "smoke-$(date +%s)-$$" \
     --input '{"trial": true, "prompt": "fresh", "duration_s": 10, "date": "2000-01-01"}' --query executionArn --output text)
   while [[ -z $status || $status == RUNNING ]]; do
-    ((SECONDS - began < 900)) || die "the smoke execution still runs after 15 minutes: see $execution in the console"
+    ((SECONDS - began < 900)) || die "the trial piece is not finished after 15 minutes: see $execution in the console"
     sleep 1
     facts=$(describe NoSuchThing stepfunctions describe-execution --execution-arn "$execution" --query '[status, error, cause]' --output text)
     status=${facts%%[[:space:]]*}
   done
   empty_bucket "$music_bucket" trial/
   [[ $status == SUCCEEDED ]] ||
-    die "the smoke execution ended ${facts//[$'\t\n']/ }: everything is deployed, but makes no piece. See $execution in the console; './deploy.sh --rollback' goes back to the model before"
-  say "smoke execution: a piece was composed and deleted, in $((SECONDS - began)) s"
+    die "the trial piece ended ${facts//[$'\t\n']/ }: everything is deployed, but makes no piece. See $execution in the console; './deploy.sh --rollback' goes back to the model before"
+  say "trial piece: composed and deleted, in $((SECONDS - began)) s"
 }

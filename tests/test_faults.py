@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -184,3 +187,36 @@ def test_a_damaged_bundle_is_refused_by_the_function_that_has_it(
     ):
         compose_day(*deployed, date(2026, 8, 3), {"duration_s": 8}, tmp_path)
     assert kept(deployed) == before
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_deployment_ends_with_a_trial_piece_that_leaves_nothing(
+    deployed: Deployed, broken: bool
+) -> None:
+    aws, names = deployed
+    before = kept(deployed, "")
+    options = ["--runtime", f"python{sys.version_info.major}.{sys.version_info.minor}"]
+    options += ["--alarm-email", f"me{broken:d}@example.org"]  # something has to change
+    fault = aws.fail_next("s3", "PutObject", "trial/", times=1000 if broken else 0, status=403)
+    try:
+        done = subprocess.run(
+            [str(Path(__file__).parents[1] / "deploy.sh"), *options],
+            env={**os.environ, **aws.env},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=200,
+            check=False,
+        )
+    finally:
+        aws.clear_faults()
+    if broken:
+        assert done.returncode == 1 and fault.hits
+        assert "the trial piece ended FAILED AccessError" in done.stderr
+        assert "--rollback" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert "trial piece: composed and deleted" in done.stdout
+    assert kept(deployed, "") == before
+    versions = aws.client("s3").list_object_versions(Bucket=names["music_bucket"], Prefix="trial/")
+    assert not {"Versions", "DeleteMarkers"} & set(versions)
