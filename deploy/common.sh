@@ -62,7 +62,7 @@ write() { # aws-arguments...
   for ((attempt = 1; ; attempt++)); do
     try "$@" && return
     ((attempt < 20)) || give_up
-    grep -qE 'cannot be assumed|to assume the (provided )?role|valid principal|update is in progress|is in the following state: Pending|managed-rule|QueueDeletedRecently|conflicting conditional operation' "$errors" || give_up
+    grep -qE 'cannot be assumed|to assume the (provided )?role|valid principal|update is in progress|is in the following state: Pending|managed-rule|does not have permissions to call|IAM Role is not authorized|QueueDeletedRecently|conflicting conditional operation' "$errors" || give_up
     sleep 3
   done
 }

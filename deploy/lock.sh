@@ -19,7 +19,8 @@ take_lock() {
     condition=(--if-none-match '*')
     found=$(describe 'NoSuchKey' s3api get-object --bucket "$artifacts_bucket" --key deploy.lock --query ETag --output text "$work/lock.found")
     [[ -n $found ]] || continue # given back meanwhile
-    etag=$found host=$(fact "$work/lock.found" host) pid=$(fact "$work/lock.found" pid) since=$(fact "$work/lock.found" since)
+    etag=$found
+    read -r host pid since < <(holder "$work/lock.found")
     if [[ $host == "$(uname -n)" ]] && ! is_running "$pid" || (($(date +%s) - since > LOCK_STALE_S)); then
       condition=(--if-match "$etag") taken_over=1 # unless somebody else has done so by now
       continue
@@ -29,6 +30,16 @@ take_lock() {
     sleep 3
   done
   lock=$(cat "$work/lock.etag")
+}
+
+# Host, process and time of a lock; one that cannot be read is an old one of nobody's.
+holder() { # file
+  "$PYTHON" -IS -c 'import json, sys
+try:
+    lock = json.load(open(sys.argv[1]))
+    print(str(lock["host"]).split()[0], int(lock["pid"]), int(lock["since"]))
+except (ValueError, KeyError, TypeError, IndexError):
+    print("nowhere", 0, 0)' "$1"
 }
 
 is_running() { # pid

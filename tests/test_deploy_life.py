@@ -252,16 +252,35 @@ def test_two_at_once_leave_one_bundle_in_both_functions(account: Account) -> Non
     assert account.models() == ["3", "3"]
 
 
-@pytest.mark.parametrize(("host", "age_s"), [(os.uname().nodename, 0), ("elsewhere", 3600)])
-def test_the_lock_of_one_that_died_is_taken_over(account: Account, host: str, age_s: int) -> None:
+def test_the_lock_of_one_that_died_is_taken_over(account: Account) -> None:
+    account.deploy()
     s3 = account.aws.client("s3")
-    s3.create_bucket(Bucket=ARTIFACTS)
     dead = subprocess.Popen(["true"])
     dead.wait()
-    lock = {"host": host, "pid": dead.pid, "since": int(time.time()) - age_s}
+    here = {"host": os.uname().nodename, "pid": dead.pid, "since": int(time.time())}
+    old = {"host": "elsewhere", "pid": 1, "since": int(time.time()) - 3600}
+    for lock in (json.dumps(here), json.dumps(old), "{not a lock", json.dumps({"since": "a[0]"})):
+        s3.put_object(Bucket=ARTIFACTS, Key="deploy.lock", Body=lock.encode())
+        assert account.deploy()[-1] == "changes: 0"
+        assert s3.list_objects_v2(Bucket=ARTIFACTS, Prefix="deploy")["KeyCount"] == 0
+
+
+def test_the_lock_of_one_at_work_is_waited_for(account: Account) -> None:
+    s3 = account.aws.client("s3")
+    s3.create_bucket(Bucket=ARTIFACTS)
+    lock = {"host": "elsewhere", "pid": 1, "since": int(time.time())}
     s3.put_object(Bucket=ARTIFACTS, Key="deploy.lock", Body=json.dumps(lock).encode())
-    account.deploy()
-    assert s3.list_objects_v2(Bucket=ARTIFACTS, Prefix="deploy")["KeyCount"] == 0
+    command = [str(account.tree.root / "deploy.sh"), "--runtime", RUNTIME, "--no-smoke"]
+    with subprocess.Popen(
+        command, env=dict(account.tree.env), stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdout is not None
+        first_line = waiting.stdout.readline()
+        assert "waiting for another deploy.sh, process 1 on elsewhere" in first_line
+        assert {write.command for write in account.fast.writes()} == {"s3api put-object"}
+        s3.delete_object(Bucket=ARTIFACTS, Key="deploy.lock")
+        assert waiting.stdout.read().splitlines()[-1].startswith("changes: ")
+    assert waiting.returncode == 0
 
 
 def test_what_goes_wrong_is_said_with_the_way_out(account: Account) -> None:
