@@ -41,6 +41,9 @@ from generate_tokens.state import (
 # slides the windows takes as long as thirty others): the next may be slower than all before, and
 # the answer has to be put into words and sent. Both grow where a core is shared.
 RESERVE_STEPS = 4
+# But a part of what is left when a round has taken up the piece is used: else one that goes on for
+# a token a round would never end. Where that is too much, Lambda's time-out says so at once.
+MOST_RESERVED = 0.75
 # Where there is a choice, candidates are judged at the end: 14 to 22 µs an id, some of them twice,
 # on a machine whose windows slide in 20 ms.
 JUDGING = 1 / 400  # of such a slide for each id
@@ -157,15 +160,18 @@ class Composer:
         slowest_s = {True: self._slide_s * len(pieces), False: self._slide_s}
         first = True  # The first step is taken however little time is left: each round comes on.
         slid = False
+        most_reserved_s = 0.0
         while batch.slots:
             now, before = clock(), now
+            if first:
+                most_reserved_s = MOST_RESERVED * (deadline - now)
             if not first:
                 slowest_s[slid] = max(slowest_s[slid], now - before)
             slid = batch.slides
             tokens = sum(map(len, pieces)) + len(batch.slots)
             judging_s = JUDGING * self._slide_s * tokens if len(pieces) > 1 else 0.0
             reserve_s = RESERVE_STEPS * slowest_s[slid] + judging_s + answer_s(tokens)
-            if now + (0 if first else reserve_s) >= deadline:
+            if now + (0 if first else min(reserve_s, most_reserved_s)) >= deadline:
                 break
             first = False
             over = False

@@ -10,6 +10,7 @@ import pytest
 from generate_tokens.compose import (
     BUDGET,
     JUDGING,
+    MOST_RESERVED,
     RESERVE_STEPS,
     UNFINISHED,
     Composer,
@@ -60,6 +61,13 @@ def test_more_is_kept_back_before_a_step_that_slides_the_windows(
     between = 1.5 * RESERVE_STEPS * 10  # one window's slide is kept back for any step
     made = composer.compose(request, [], [], full + between, StepClock())
     assert [len(ids) - PREFIX for ids in made.candidates] == [full, full]
+
+
+def test_a_part_of_each_round_is_used_whatever_would_be_kept_back(composer: Composer) -> None:
+    made = composer.compose(
+        request_for(composer), [], [], 101, StepClock(), answer_s=lambda _tokens: 1000.0
+    )
+    assert made.sampled == (101 - 1) * (1 - MOST_RESERVED)
 
 
 def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
