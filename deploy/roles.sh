@@ -3,8 +3,8 @@
 # policy. Sourced by deploy.sh.
 
 # Writing its own log (CreateLogStream: each instance begins one; PutLogEvents: its lines), in a group
-# that this script makes: no function may create groups. X-Ray has no resources to name: its two
-# actions add to the account's traces and read nothing.
+# that this script makes: no function may create groups. X-Ray has no resources to name: its actions
+# add to the account's traces; Step Functions also asks which executions to trace.
 log_statements() { # function
   cat <<JSON
 {"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -13,8 +13,8 @@ log_statements() { # function
 JSON
 }
 
-trace_statement() {
-  printf '{"Sid": "Trace", "Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "Resource": "*"}'
+trace_statement() { # more actions
+  printf '{"Sid": "Trace", "Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"%s], "Resource": "*"}' "${1:-}"
 }
 
 # Listing the pieces, to find the last one. IfExists, because a read of one object carries no prefix,
@@ -72,7 +72,7 @@ statemachine_policy() {
     "Resource": "arn:$partition:events:$region:$account:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"},
   {"Sid": "Results", "Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"],
     "Resource": "arn:$partition:s3:::$music_bucket/runs/*"},
-  $(trace_statement)]}
+  $(trace_statement ', "xray:GetSamplingRules", "xray:GetSamplingTargets"')]}
 JSON
 }
 

@@ -41,7 +41,9 @@ read_tags() { # bucket
 create_bucket() { # bucket
   local where=()
   [[ $region == us-east-1 ]] || where=(--create-bucket-configuration "LocationConstraint=$region")
-  write s3api create-bucket --bucket "$1" ${where[@]+"${where[@]}"} >/dev/null
+  # Another deploy.sh may have been quicker.
+  [[ -n $dry_run ]] || try s3api create-bucket --bucket "$1" ${where[@]+"${where[@]}"} >/dev/null ||
+    grep -q BucketAlreadyOwnedByYou "$errors" || give_up
   change "bucket $1: created"
 }
 

@@ -189,7 +189,7 @@ def test_no_role_may_do_anything_to_everything(
         for statement in policy["Statement"]:
             assert "*" not in json.dumps(statement["Action"])
             if statement["Sid"] == "Trace":  # X-Ray has no resources to name
-                assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+                assert {action.split(":")[0] for action in statement["Action"]} == {"xray"}
                 continue
             resources = statement["Resource"]
             for resource in [resources] if isinstance(resources, str) else resources:
