@@ -87,6 +87,7 @@ while [[ $# -gt 0 ]]; do
 done
 : "${bundle:=layers/model}"
 export PYTHON=${PYTHON:-python3}
+export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8}
 export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off AWS_DEFAULT_OUTPUT=json
 
 # ---- what can be refused before any call ---------------------------------------------------------
@@ -154,7 +155,8 @@ trap 'exit 143' TERM
 
 caller=$(describe NoSuchThing sts get-caller-identity --query '[Account,Arn]' --output text)
 account=${caller%%[[:space:]]*} caller_arn=${caller#*[[:space:]]}
-partition=${caller_arn#arn:} partition=${partition%%:*} # aws, aws-cn or aws-us-gov
+partition=${caller_arn#arn:} partition=${partition%%:*}
+[[ $partition == aws ]] || die "this has been made for the partition aws, not for $partition: statemachine.asl.json names it"
 music_bucket=$name-music-$account-$region
 artifacts_bucket=$name-artifacts-$account-$region
 lambda_arn=arn:$partition:lambda:$region:$account:function:$name

@@ -24,7 +24,7 @@ give_up() {
   said=$(cat "$errors")
   printf '%s\n' "$said" >&2
   case $said in
-    *ExpiredToken* | *'token has expired'* | *'Token has expired'* | *InvalidClientTokenId* | *UnrecognizedClient* | *InvalidAccessKeyId* | *'session has expired'* | *SignatureDoesNotMatch*)
+    *ExpiredToken* | *'token has expired'* | *'Token has expired'* | *InvalidClientTokenId* | *UnrecognizedClient* | *InvalidAccessKeyId* | *'has expired'* | *'SSO Token'* | *SignatureDoesNotMatch*)
       die "the credentials are no longer valid: sign in again ('aws sso login' or 'aws configure'), then run this again; it goes on from here" ;;
     *'Unable to locate credentials'* | *NoCredentials* | *'config profile'*'could not be found'*)
       die "there are no AWS credentials: run 'aws configure', or see --profile" ;;
@@ -35,7 +35,7 @@ give_up() {
     *'No space left on device'*)
       die "the disk is full: free some, then run this again; it goes on from here" ;;
     *'Unknown options'* | *'Invalid choice'* | *'argument operation'*)
-      die "this AWS CLI is too old: 2.22 or 1.36 is needed, both of November 2024" ;;
+      die "this AWS CLI is too old: 2.23 or 1.37 is needed, both of January 2025" ;;
     *) die "stopped; what is done stays, and running this again goes on from here" ;;
   esac
 }
@@ -62,7 +62,7 @@ write() { # aws-arguments...
   for ((attempt = 1; ; attempt++)); do
     try "$@" && return
     ((attempt < 20)) || give_up
-    grep -qE 'cannot be assumed|to assume the (provided )?role|valid principal|update is in progress|is in the following state: Pending|managed-rule|does not have permissions to call|IAM Role is not authorized|QueueDeletedRecently|conflicting conditional operation' "$errors" || give_up
+    grep -qE 'cannot be assumed|to assume the (provided )?role|valid principal|update is in progress|is in the following state: Pending|managed-rule|does not have permissions to call|IAM Role is not authorized|QueueDeletedRecently|Throttling|Rate exceeded|TooManyRequests|StateMachineDeleting|conflicting conditional operation' "$errors" || give_up
     sleep 3
   done
 }

@@ -6,7 +6,7 @@
 empty_bucket() { # bucket prefix
   local page refused
   while :; do
-    page=$(describe NoSuchBucket s3api list-object-versions --bucket "$1" --prefix "$2" --max-items 1000 \
+    page=$(describe NoSuchBucket s3api list-object-versions --bucket "$1" --prefix "$2" --no-paginate \
       --query '{Quiet: `true`, Objects: [Versions, DeleteMarkers][][].{Key: Key, VersionId: VersionId}}')
     [[ $page == *VersionId* ]] || return 0
     printf '%s' "$page" >"$work/objects.json"
@@ -79,7 +79,7 @@ remove_bucket() { # bucket
     say "bucket $1: kept, with the music (--delete-music deletes it)"
     return
   fi
-  keys=$(describe NoSuchBucket s3api list-object-versions --bucket "$1" --max-items 1000 --query 'length([Versions, DeleteMarkers][][])')
+  keys=$(describe NoSuchBucket s3api list-object-versions --bucket "$1" --no-paginate --query 'length([Versions, DeleteMarkers][][])')
   ((${keys:-0} < 1000)) || keys='1000 or more'
   empty_bucket "$1" ''
   remove "bucket $1, with ${keys:-0} versions of objects" NoSuchBucket s3api delete-bucket --bucket "$1"

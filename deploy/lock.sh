@@ -21,6 +21,10 @@ take_lock() {
     [[ -n $found ]] || continue # given back meanwhile
     etag=$found
     read -r host pid since < <(holder "$work/lock.found")
+    if [[ $host == "$(uname -n)" && $pid == "$$" ]]; then
+      lock=$found # the answer to our own request was lost on its way
+      return
+    fi
     if [[ $host == "$(uname -n)" ]] && ! is_running "$pid" || (($(date +%s) - since > LOCK_STALE_S)); then
       condition=(--if-match "$etag") taken_over=1 # unless somebody else has done so by now
       continue
@@ -43,7 +47,8 @@ except (ValueError, KeyError, TypeError, IndexError):
 }
 
 is_running() { # pid
-  kill -0 "$1" 2>/dev/null || LC_ALL=C kill -0 "$1" 2>&1 | grep -q 'not permitted'
+  # Of another user's process kill says that it is not permitted.
+  kill -0 "$1" 2>/dev/null || [[ $(LC_ALL=C kill -0 "$1" 2>&1) == *'not permitted'* ]]
 }
 
 # Only our own: it may have been taken over from us.
