@@ -218,7 +218,7 @@ pack "$work/model.zip" "model/model.onnx=$bundle/model.onnx" "model/tokenizer.js
 # Not compressed: these few kilobytes must be the same bytes with every zlib, or code would be sent anew.
 pack "$work/generate-tokens.zip" --stored --suffix .py generate_tokens=generate_tokens >"$work/generate-tokens.zip.json"
 shared=()
-for module in __init__ border bundle errors metrics request storage; do
+for module in __init__ border bundle errors form metrics request storage; do
   shared+=("generate_tokens/$module.py=generate_tokens/$module.py")
 done
 pack "$work/midi-save.zip" --stored --suffix .py midi_save=midi_save "${shared[@]}" >"$work/midi-save.zip.json"

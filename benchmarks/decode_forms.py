@@ -33,6 +33,7 @@ from onnx_graph import build_graph, quantise_weights
 
 from generate_tokens.bundle import MODEL_FILE, Bundle
 from generate_tokens.decoder import Decoder
+from generate_tokens.memory import CopyWeights
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from generate_tokens.state import Vocabulary
 
@@ -75,7 +76,8 @@ def session(path: Path) -> ort.InferenceSession:
 
 def told(bundle: Bundle, ids: Sequence[int]) -> TokenSequence:
     """A piece ``BOS style ...`` and what the model is told with each of its tokens."""
-    sequence = TokenSequence(Vocabulary(bundle.vocabulary), ids[0], ids[1])
+    weights = CopyWeights(**bundle.copying)
+    sequence = TokenSequence(Vocabulary(bundle.vocabulary), ids[0], ids[1], weights)
     sequence.begin_piece(LONGEST_S)
     for token in ids[PREFIX:]:
         sequence.append(token)

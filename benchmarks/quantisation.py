@@ -66,8 +66,8 @@ def main() -> None:
             read += bool(ids)
             both = (token_logits(composer, ids, style) for composer in composers)
             steps = zip(*both, strict=True)
-            for target, ((plain, state), (rounded, _)) in zip(ids, steps, strict=False):
-                if state.seconds > NATS_SECONDS:
+            for target, ((plain, sequence), (rounded, _)) in zip(ids, steps, strict=False):
+                if sequence.state.seconds > NATS_SECONDS:
                     break
                 p, q = log_softmax(plain), log_softmax(rounded)
                 divergences.append(float(np.exp(p) @ (p - q)))

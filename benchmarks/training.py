@@ -47,6 +47,7 @@ def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
         notes=np.ones(1, np.int32),
         seconds=np.ones(1, np.float32),
         validation=np.zeros(1, np.bool_),
+        test=np.zeros(1, np.bool_),
         names=np.array(["random"]),
     )
 

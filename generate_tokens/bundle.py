@@ -16,20 +16,28 @@ from typing import Any
 
 from generate_tokens.errors import BundleError, ModelMismatchError, TokensError
 
-FORMAT = 3
+FORMAT = 4
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 MANIFEST_FILE = "bundle.json"
 CARD_FILE = "MODEL_CARD.md"
 SAMPLING_FIELDS = (
-    *("temperature", "top_p", "top_k", "min_p", "recall"),
+    *("temperature", "top_p", "top_k", "min_p"),
     *("candidates", "duration_s"),
 )
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `vocabulary[id]` is the token's (type, value), as miditok names them."""
+    """A verified bundle.
+
+    Attributes:
+        vocabulary: the (type, value) of each id, as miditok names them.
+        copying: weights of what is copied (`memory.CopyWeights`), by name.
+        plans: plans of form as text (`form.Plan`), by style and metre.
+        archive: how many pieces the archive has, by style, metre and tempo.
+        voices: the styles that are written for voices.
+    """
 
     directory: Path
     model_id: str
@@ -42,6 +50,10 @@ class Bundle:
     styles: Mapping[str, int]
     ticks_per_beat: int
     sampling: Mapping[str, Any]
+    copying: Mapping[str, Any]
+    plans: Mapping[str, Mapping[str, list[str]]]
+    archive: Mapping[str, Mapping[str, Mapping[str, int]]]
+    voices: tuple[str, ...]
     training: Mapping[str, Any]
 
     @property
@@ -109,6 +121,10 @@ class Bundle:
             styles=styles,
             ticks_per_beat=ticks_per_beat,
             sampling=_sampling(manifest),
+            copying=_copying(manifest),
+            plans=_plans(manifest, styles),
+            archive=_archive(manifest, styles, vocabulary),
+            voices=_voices(manifest, styles),
             training=manifest.mapping("training"),
         )
 
@@ -207,6 +223,61 @@ def _grammar(manifest: _Manifest) -> dict[str, tuple[str, ...]]:
         if not isinstance(followers, list) or not all(isinstance(f, str) for f in followers):
             raise manifest.refused(f"grammar, {kind}", "a list of token types")
     return {kind: tuple(followers) for kind, followers in grammar.items()}
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def _copying(manifest: _Manifest) -> dict[str, Any]:
+    """The weights; how many there must be, the code that looks them up knows."""
+    copying = manifest.mapping("copying")
+    for name in ("suffix", "suffix_in_new_bars", "plan"):
+        rows = copying.get(name)
+        flat = isinstance(rows, list) and (rows if name != "plan" else _flattened(rows))
+        if not flat or not all(map(_is_weight, flat)):
+            raise manifest.refused(f"copying.{name}", "weights from 0 to below 1")
+    return copying
+
+
+def _flattened(rows: list[Any]) -> list[Any]:
+    return [value for row in rows for value in (row if isinstance(row, list) else [row])]
+
+
+def _plans(manifest: _Manifest, styles: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
+    plans = manifest.mapping("plans")
+    for style, by_metre in plans.items():
+        if style not in styles or not isinstance(by_metre, dict):
+            raise manifest.refused(f"plans, {style}", "a style with plans by metre")
+        for metre, texts in by_metre.items():
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise manifest.refused(f"plans, {style} {metre}", "a list of texts")
+    return plans
+
+
+def _archive(
+    manifest: _Manifest, styles: Mapping[str, int], vocabulary: tuple[tuple[str, str], ...]
+) -> dict[str, dict[str, dict[str, int]]]:
+    archive = manifest.mapping("archive")
+    known = set(vocabulary)
+    for style, by_metre in archive.items():
+        well_formed = isinstance(by_metre, dict) and all(
+            ("TimeSig", metre) in known
+            and isinstance(tempi, dict)
+            and all(("Tempo", tempo) in known for tempo in tempi)
+            and all(_is_int(count) and count > 0 for count in tempi.values())
+            for metre, tempi in by_metre.items()
+        )
+        if style not in styles or not well_formed:
+            raise manifest.refused(f"archive, {style}", "a style with pieces by metre and tempo")
+    return archive
+
+
+def _voices(manifest: _Manifest, styles: Mapping[str, int]) -> tuple[str, ...]:
+    voices = manifest.value("voices")
+    if not isinstance(voices, list) or not all(style in styles for style in voices):
+        raise manifest.refused("voices", "a list of styles")
+    return tuple(voices)
 
 
 def _sampling(manifest: _Manifest) -> dict[str, Any]:

@@ -1,38 +1,30 @@
-"""Which of several candidates is the best piece: by what real music keeps to, length and ending.
+"""Which of several candidates is the best piece: the one that does not stand still, and ends well.
 
-No model and no data are asked: each feature of `measures` has the range in which the middle 80 % of
-real pieces lie, and a candidate loses as far as it is outside. Knows ids and notes; not how
-candidates are made.
+No model and no data are asked, and repetition is no penalty: what a piece repeats, its plan of form
+says, and penalties on it brought candidates no nearer to real music (LOG.md). Knows ids and notes;
+not how candidates are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from generate_tokens.measures import TICKS_PER_QUARTER, Music, scalar_features
+from generate_tokens.harmony import FEW_CLASSES, ending_of, harmony_features
+from generate_tokens.measures import TICKS_PER_QUARTER, Music
+from generate_tokens.repetition import repetition_features
 from generate_tokens.state import BAR, DURATION, TICKS_PER_BEAT, TIMESIG, MusicState, Vocabulary
 
-# 10th and 90th percentile over the first 90 s of every tenth training piece, 307 in all, measured
-# on 2026-11-22 (LOG.md).
-REAL: Mapping[str, tuple[float, float]] = {
-    "pitch_range": (22.6, 52.0),
-    "mean_interval": (2.36, 8.22),
-    "notes_per_second": (3.34, 11.58),
-    "pitch_class_entropy": (2.59, 3.20),
-    "pitch_entropy": (3.39, 4.83),
-    "polyphony": (1.53, 4.0),
-    "scale_consistency": (0.854, 1.0),  # purer than most is no fault
-    "consonance": (0.792, 1.0),
-    "groove": (0.750, 0.959),
-    "empty_beats": (0.0, 0.196),
-    "bar_repetition": (0.0, 0.488),
-    "ngram_repetition": (0.0, 0.462),
-}
-NO_END = 0.5  # lost by a piece that does not stop about its planned last bar
 LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
-WRONG_LENGTH = 1.0  # lost by a piece of twice the wanted length, or of none
+# Each penalty is at most 1. Nine of ten real pieces have a longest chord of 5 s or less within
+# 75 s, and at least 5 pitch classes in any 10 s.
+LONG_CHORD_S, FROZEN_CHORD_S = 5.0, 10.0  # no penalty, the whole of it
+MANY_CLASSES = FEW_CLASSES + 1
+SAME_TOP = (7, 14)  # times in a row that a note is on top: no penalty, the whole of it
+NO_END = 0.5  # of a piece that does not stop about its planned last bar
+DISSONANT = 0.5  # its last chord; on which degree that is, the plan says
+WRONG_LENGTH = 1.0  # of a piece of twice the wanted length, or of none
 
 
 def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, MusicState]:
@@ -51,9 +43,10 @@ def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, 
         if state.kind == DURATION:
             onset = bar_start + max(state.position, 0) * state.tick_quarters
             length = vocabulary.value[token] * state.tick_quarters
-            ticks = (round(TICKS_PER_QUARTER * quarters) for quarters in (onset, length))
+            start, ticks = (round(TICKS_PER_QUARTER * quarters) for quarters in (onset, length))
             pitch = int(vocabulary.value[state.last_pitch])
-            notes.append((next(ticks), pitch, next(ticks), state.program))
+            # a 12th of an eighth is less than half a tick, and a note has at least one
+            notes.append((start, pitch, max(1, ticks), state.program))
         elif state.kind == TIMESIG:
             beat_quarters = TICKS_PER_BEAT * state.tick_quarters
             metre = (state.bar_ticks // TICKS_PER_BEAT, round(4 / beat_quarters))
@@ -68,30 +61,36 @@ def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, 
 
 
 def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
-    """What the music so far loses by name, 0 where all is well; the fewer in sum, the better.
-
-    A feature loses as many widths of its real range as it is outside, at most 1.
-    """
+    """How much the music so far stands still, by name: 0 where all is well, at most 1 each."""
     music, _ = music_of(ids, vocabulary)
-    features = scalar_features(music) if music else {}
-    faults = {}
-    for name, (low, high) in REAL.items():
-        value = features.get(name, np.nan)
-        outside = max(low - value, value - high, 0.0) / (high - low)
-        faults[name] = 1.0 if np.isnan(value) else round(min(1.0, outside), 4)
-    return faults
+    if music is None:
+        return {"stasis": 1.0, "same_top": 1.0}
+    harmony, repetition = harmony_features(music), repetition_features(music)
+    chord = _share(harmony["longest_chord_s"], LONG_CHORD_S, FROZEN_CHORD_S)
+    classes = harmony["fewest_pitch_classes"]  # nan for a piece of under 10 s
+    few = 0.0 if np.isnan(classes) else _share(-classes, -MANY_CLASSES, -MANY_CLASSES + 2)
+    return {
+        "stasis": round(max(chord, few), 4),
+        "same_top": round(_share(repetition["longest_same_top"], *SAME_TOP), 4),
+    }
 
 
 def faults_of_piece(
     ids: Sequence[int], vocabulary: Vocabulary, duration_s: float
 ) -> dict[str, float]:
     """The same of a finished piece, and what it loses by its length and by its ending."""
-    _, state = music_of(ids, vocabulary)
-    length = min(1.0, abs(state.end_s / duration_s - 1))
+    music, state = music_of(ids, vocabulary)
     left = state.bars_left(duration_s)
-    ends = left is not None and -LATEST_END_BARS < left <= 1
+    ending = 0.0 if left is not None and -LATEST_END_BARS < left <= 1 else NO_END
+    if music is not None:
+        ending += DISSONANT * ending_of(music).dissonant
     return {
-        "length": round(WRONG_LENGTH * length, 4),
-        "ending": 0.0 if ends else NO_END,
+        "length": round(WRONG_LENGTH * min(1.0, abs(state.end_s / duration_s - 1)), 4),
+        "ending": round(min(1.0, ending), 4),
         **faults_of(ids, vocabulary),
     }
+
+
+def _share(value: float, none: float, whole: float) -> float:
+    """How far ``value`` is on the way from ``none`` to ``whole``, from 0 to 1."""
+    return float(min(1.0, max(0.0, (value - none) / (whole - none))))

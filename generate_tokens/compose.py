@@ -1,9 +1,9 @@
 """Composes: token after token under the grammar, until the piece is long enough or time is up.
 
-Several candidates are composed in step. After a quarter of the wanted length the worse half of them
-leaves, when one has ended those that are worse already, and of what is finished the best is kept. A
-pure function of bundle, request, prompt and the ids so far: how often it was interrupted changes
-nothing. Knows neither Lambda nor S3.
+Several candidates of one tempo, metre and plan of form are composed in step. After a quarter of the
+wanted length the worse half of them leaves, when one has ended those that are worse already, and of
+what is finished the best is kept. A pure function of bundle, request, prompt, motif and the ids so
+far: how often it was interrupted changes nothing. Knows neither Lambda nor S3.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,17 @@ from numpy.typing import NDArray
 from generate_tokens.bundle import Bundle
 from generate_tokens.choice import LATEST_END_BARS, faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
+from generate_tokens.draws import drawn
+from generate_tokens.ending import LAST_BARS
 from generate_tokens.errors import BudgetError, BundleError, TokensError
+from generate_tokens.form import UNPLANNED, Plan, Plans, form_of_event, form_to_json
 from generate_tokens.grammar import Grammar
-from generate_tokens.prompt import opening_after
-from generate_tokens.request import Request, parse_request
+from generate_tokens.memory import CopyWeights
+from generate_tokens.motif import COVERED, Motif, MotifGuide, place_for
+from generate_tokens.request import LONGEST, Request, parse_request
 from generate_tokens.sampling import Uniforms, sample
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
+from generate_tokens.stasis import LEAN
 from generate_tokens.state import (
     BAR,
     DURATION,
@@ -31,11 +37,14 @@ from generate_tokens.state import (
     KINDS,
     LONG_AGO_BARS,
     PAD,
+    PITCH,
+    POSITION,
     STYLE,
     TICKS_PER_BEAT,
     MusicState,
     Vocabulary,
 )
+from generate_tokens.voices import LEAN as PARALLEL_LEAN
 
 # What is kept back of the budget, in units of the slowest step of the next one's kind (one that
 # slides the windows takes as long as thirty others): the next may be slower than all before, and
@@ -49,6 +58,10 @@ MOST_RESERVED = 0.75
 JUDGING = 1 / 400  # of such a slide for each id
 HALVING = 0.25  # share of the wanted length after which the worse half of the candidates leaves
 FINALISTS = 2  # that stay at least
+SECTION_LAG = (
+    3  # bars; what returns from so far back is a section, and no harmony that stands still
+)
+NO_STYLE = "other"
 UNFINISHED, ENDED, BUDGET = "unfinished", "duration", "budget"
 
 
@@ -63,6 +76,9 @@ class Composition:
         stopped: `UNFINISHED`; or what finished the piece: `ENDED` near its wanted length, or
             `BUDGET`.
         faults: by candidate, what it lost by name (`choice.faults_of`), where there was a choice.
+        form: the plan by letters and lags (`form.form_to_json`); None where there is none.
+        taken_up: of a finished piece with a motif, the bar in which it begins, from 0, by how many
+            semitones it was moved, and its pitches as they came.
         music_s: length of the piece, or of what there is of its longest candidate.
         sampled: tokens of all candidates in this call; ``decode_s`` the time that they took.
     """
@@ -71,6 +87,8 @@ class Composition:
     ids: list[int]
     stopped: str
     faults: list[dict[str, float]]
+    form: dict[str, Any] | None
+    taken_up: dict[str, Any] | None
     music_s: float
     sampled: int
     decode_s: float
@@ -97,12 +115,17 @@ class Composer:
         self.bundle = bundle
         try:
             self.decoder = Decoder(bundle)
+            self.plans = Plans(bundle.plans)
+            self.weights = CopyWeights(**bundle.copying)
             self.vocabulary = Vocabulary(bundle.vocabulary)
             self._grammar = Grammar(self.vocabulary, bundle.grammar)
+            self._durations = slice(*self.vocabulary.ranges[DURATION])
+            self._ticks = np.array(self.vocabulary.value[self._durations])
+            self._pitches = range(*self.vocabulary.ranges[PITCH])
             if bundle.ticks_per_beat != TICKS_PER_BEAT:
                 raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
             defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
-            self._slide_s = self._try(defaults)
+            self._slide_s = self._try(drawn(defaults, bundle))
         except BundleError:
             raise
         except Exception as error:
@@ -110,11 +133,10 @@ class Composer:
 
     def _try(self, request: Request) -> float:
         """Samples a token, and measures in seconds what it takes to slide a window."""
-        style = next(iter(self.bundle.styles.values()))
-        sequence = TokenSequence(self.vocabulary, self.bundle.bos_id, style)
+        sequence = self.sequence(request, self.plan(request, []))
         batch = Batch(self.decoder, [sequence])
         batch.replay(0)
-        self._sample(sequence, batch.logits(0), request, 0.5)
+        self._sample(sequence, batch.logits(0), request, 0.5, None)
         bar = self.vocabulary.ranges[BAR][0]
         for _ in range(batch.kept):
             sequence.append(bar)
@@ -131,11 +153,14 @@ class Composer:
         budget_s: float,
         clock: Callable[[], float] = time.monotonic,
         answer_s: Callable[[int], float] = no_answer,
+        motif: Motif | None = None,
     ) -> Composition:
         """Goes on from ``so_far`` (empty at first) for at most ``budget_s`` seconds.
 
         Args:
+            request: its style, metre and tempo are drawn where they are open (`draws.drawn`).
             prompt: bars that come before the piece, not part of it; at most half the context.
+            motif: of another piece, for this one to take up.
             so_far: the `Composition.candidates` of an earlier call.
             answer_s: what an answer with so many tokens takes; kept back of the budget, too.
 
@@ -145,15 +170,21 @@ class Composer:
         """
         began = now = clock()
         deadline = began + budget_s
+        request = drawn(request, self.bundle)
         opening = [self.bundle.bos_id, self.bundle.styles[request.style or ""]]
         pieces = [list(ids) for ids in so_far or [opening] * request.candidates]
         self._check_candidates(pieces, request, opening)
         self.check(prompt, "the prompt's ids")
-        sequences = [self._sequence(prompt, ids, request, opening) for ids in pieces]
+        plan = self.plan(request, prompt)
+        guides = [self._guide(motif, plan, prompt, request) for _ in pieces]
+        sequences = [
+            self._told(prompt, ids, request, plan, guide)
+            for ids, guide in zip(pieces, guides, strict=True)
+        ]
         batch = Batch(self.decoder, sequences)
         batch.replay(len(prompt))
         self._drop_over(batch, pieces)  # what left just before the call ended
-        forced = opening_after(prompt, self.vocabulary)
+        forced = self.opening(request)
         uniforms = [Uniforms(request.piece_seed, number) for number in range(len(pieces))]
         already = sum(map(len, pieces))
         # Not less than the slide of one window for a plain step: it finds a core's other users.
@@ -182,13 +213,14 @@ class Composer:
                     token = forced[index]
                 else:
                     uniform = uniforms[number][index]
-                    token = self._sample(sequence, batch.logits(slot), request, uniform)
+                    logits = batch.logits(slot)
+                    token = self._sample(sequence, logits, request, uniform, guides[number])
                 if self._ends(sequence, token):
                     ids.append(self.bundle.eos_id)
                     over = True
                 else:
                     ids.append(token)
-                    sequence.append(token)
+                    self._take(sequence, token, guides[number])
             ended = self._drop_over(batch, pieces) if over else []
             if batch.slots:
                 batch.push()
@@ -208,12 +240,45 @@ class Composer:
         longest_s = max(sequence.state.end_s for sequence in sequences)
         chosen: list[int] = []
         faults: list[dict[str, float]] = []
+        taken_up = None
         if stopped != UNFINISHED:
-            chosen, faults = self._choose(pieces, request)
+            number, chosen, faults = self._choose(pieces, request)
             longest_s = music_of(chosen[PREFIX:-1], self.vocabulary)[1].end_s
+            guide = guides[number]
+            taken_up = guide.to_json() if guide is not None else None
         return Composition(
-            pieces, chosen, stopped, faults, round(longest_s, 3), sampled, clock() - began
+            candidates=pieces,
+            ids=chosen,
+            stopped=stopped,
+            faults=faults,
+            form=None if plan is None else form_to_json(plan, self.count_bars(prompt)),
+            taken_up=taken_up,
+            music_s=round(longest_s, 3),
+            sampled=sampled,
+            decode_s=clock() - began,
         )
+
+    def likeliest_style(self, prompt: Sequence[int]) -> str:
+        """The style under which the prompt's ids cost the fewest nats; never that of no style."""
+        styles = [style for style in self.bundle.styles if style != NO_STYLE] or [NO_STYLE]
+        sequences = [
+            TokenSequence(
+                self.vocabulary, self.bundle.bos_id, self.bundle.styles[style], self.weights
+            )
+            for style in styles
+        ]
+        for sequence in sequences:
+            sequence.state.bars_before = LONG_AGO_BARS
+        batch = Batch(self.decoder, sequences)
+        batch.replay(0)
+        nats = np.zeros(len(styles))
+        for token in prompt:
+            logits = self.decoder.logits[: len(styles)].astype(np.float64)
+            nats += np.logaddexp.reduce(logits, axis=1) - logits[:, token]
+            for sequence in sequences:
+                sequence.append(token)
+            batch.push()
+        return styles[int(nats.argmin())]
 
     def _check_candidates(
         self, pieces: Sequence[Sequence[int]], request: Request, opening: list[int]
@@ -234,19 +299,81 @@ class Composer:
         if len(set(going_on)) > 1 or max(over, default=0) > going_on[0]:
             raise TokensError("the candidates' ids have not come equally far")
 
-    def _sequence(
-        self, prompt: Sequence[int], ids: Sequence[int], request: Request, opening: list[int]
+    def opening(self, request: Request) -> list[int]:
+        """The first ids of every candidate: metre and tempo, up to the first note's position."""
+        of = self.bundle.vocabulary.index
+        tempi = {float(v): i for i, (k, v) in enumerate(self.bundle.vocabulary) if k == "Tempo"}
+        bar, position = (self.vocabulary.ranges[kind][0] for kind in (BAR, POSITION))
+        return [bar, of(("TimeSig", request.metre or "")), position, tempi[request.tempo or 0]]
+
+    def plan(self, request: Request, prompt: Sequence[int]) -> Plan | None:
+        """The form of the prompt's bars, of which nothing is asked, and of the piece's.
+
+        What is drawn for a piece with a prompt is a form of both, so that it may return to bars
+        of the prompt.
+        """
+        if request.form == UNPLANNED:
+            return None
+        bars = self.bars_of(request)
+        before = self.count_bars(prompt)
+        asked = (request.style or "", request.metre or "", bars, before, request.piece_seed)
+        return form_of_event(request.form, self.plans, *asked)
+
+    def bars_of(self, request: Request) -> int:
+        """How many bars a piece of the wanted length has."""
+        state = MusicState(self.vocabulary)
+        for token in self.opening(request):
+            state.step(token)
+        return max(1, state.bars_left(request.duration_s) or 0)
+
+    def count_bars(self, ids: Sequence[int]) -> int:
+        return sum(self.vocabulary.kind[token] == BAR for token in ids)
+
+    def sequence(self, request: Request, plan: Plan | None) -> TokenSequence:
+        """A sequence behind BOS and the request's style."""
+        return TokenSequence(
+            self.vocabulary,
+            self.bundle.bos_id,
+            self.bundle.styles[request.style or ""],
+            self.weights,
+            plan,
+            in_voices=request.style in self.bundle.voices,
+        )
+
+    def _guide(
+        self, motif: Motif | None, plan: Plan | None, prompt: Sequence[int], request: Request
+    ) -> MotifGuide | None:
+        if motif is None or prompt:
+            return None
+        place = place_for(plan.lags if plan else [0] * self.bars_of(request), len(motif.notes))
+        if place is None:
+            return None
+        return MotifGuide(self.vocabulary, motif, place, request.metre or "")
+
+    def _told(
+        self,
+        prompt: Sequence[int],
+        ids: Sequence[int],
+        request: Request,
+        plan: Plan | None,
+        guide: MotifGuide | None,
     ) -> TokenSequence:
         """What the model has been told of one candidate."""
-        sequence = TokenSequence(self.vocabulary, *opening)
+        sequence = self.sequence(request, plan)
         if prompt:
             sequence.state.bars_before = LONG_AGO_BARS  # the middle of something, so no opening
         for token in prompt:
             sequence.append(token)
         sequence.begin_piece(request.duration_s)
         for token in ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:]:
-            sequence.append(token)
+            self._take(sequence, token, guide)
         return sequence
+
+    @staticmethod
+    def _take(sequence: TokenSequence, token: int, guide: MotifGuide | None) -> None:
+        sequence.append(token)
+        if guide is not None:
+            guide.step(token, sequence.state)
 
     def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> list[int]:
         over = [number for number in batch.slots if self._is_over(pieces[number])]
@@ -300,23 +427,70 @@ class Composer:
         logits: NDArray[np.float32],
         request: Request,
         uniform: float,
+        guide: MotifGuide | None,
     ) -> int:
         """The next token; changes ``logits``."""
+        state, memory = sequence.state, sequence.memory
         left = sequence.left
         may_end = left is not None and left <= 1
-        ids = self._grammar.choices(sequence.state, may_end)
-        if request.recall:
-            for token in sequence.recall.continuations:
-                logits[token] += request.recall
-        for token in self._grammar.struck(sequence.state):
+        ids = self._grammar.choices(state, may_end)
+        if request.form != UNPLANNED and left is not None and left <= LAST_BARS:
+            ends = sequence.ending.lean(logits, state, left)
+        else:
+            ends = False
+        stands_still = bool(sequence.stasis.worn_out) and memory.lag < SECTION_LAG
+        self._lean(sequence, logits, stands_still=stands_still)
+        following = guide is not None and guide.active
+        if guide is not None:
+            for token in guide.covering(state):
+                logits[token] -= COVERED
+        if state.kind == PITCH and state.qpm:  # nothing is held on beyond the end, whoever wants it
+            room_s = LONGEST * request.duration_s - state.seconds
+            room_ticks = room_s / state.seconds_per_tick
+            if room_ticks < self._ticks[-1]:
+                logits[self._durations][1:][self._ticks[1:] > room_ticks] = -np.inf
+        named = memory.named
+        if (
+            memory.weight
+            and not (stands_still or ends or following)
+            and named in self._grammar.members(ids)
+            and logits[named] > -np.inf
+        ):
+            # The mixture (memory.py), one uniform for both: below the weight it takes the named
+            # id, above it is the uniform of the model's own choice.
+            # At temperature 0 the likelier of the two.
+            if (uniform if request.temperature else 0.5) < memory.weight:
+                return named
+            uniform = (uniform - memory.weight) / (1 - memory.weight)
+        settings = (request.temperature, request.top_k, request.top_p, request.min_p)
+        try:
+            token = int(ids[sample(logits[ids], uniform, *settings)])
+        except ValueError as error:  # never of what was sampled here
+            raise TokensError("after these ids every pitch sounds already") from error
+        if guide is not None and following:
+            members = self._grammar.members(ids)
+            return guide.steer(token, state, lambda i: i in members and logits[i] > -np.inf)
+        return token
+
+    def _lean(
+        self, sequence: TokenSequence, logits: NDArray[np.float32], *, stands_still: bool
+    ) -> None:
+        """What must not follow gets -inf, and what should not loses some nats."""
+        state = sequence.state
+        if stands_still:
+            for token in sequence.stasis.worn_out:
+                logits[token] -= LEAN
+        top, nats = sequence.stasis.top
+        if nats:
+            logits[top] -= nats
+        if sequence.voices is not None:
+            for pitch in sequence.voices.parallels(state):
+                if 0 <= pitch < len(self._pitches):
+                    logits[self._pitches[pitch]] -= PARALLEL_LEAN
+        for token in self._grammar.struck(state):
             logits[token] = -np.inf
         for token in sequence.variety.left_out:
             logits[token] = -np.inf
-        settings = (request.temperature, request.top_k, request.top_p, request.min_p)
-        try:
-            return int(ids[sample(logits[ids], uniform, *settings)])
-        except ValueError as error:  # never of what was sampled here
-            raise TokensError("after these ids every pitch sounds already") from error
 
     def _ends(self, sequence: TokenSequence, token: int) -> bool:
         """Whether the piece is over: by its own end, or cut before a bar that is too late."""
@@ -325,19 +499,19 @@ class Composer:
 
     def _choose(
         self, pieces: Sequence[list[int]], request: Request
-    ) -> tuple[list[int], list[dict[str, float]]]:
-        """The best piece, BOS to EOS, and the faults of each where there was a choice."""
+    ) -> tuple[int, list[int], list[dict[str, float]]]:
+        """The best piece's number, its ids from BOS to EOS, and the faults of each, if several."""
         closed = [self._closed(ids) for ids in pieces]
         finalists = [n for n, ids in enumerate(closed) if ids]
         if not finalists:
             raise BudgetError("the budget ended before the first whole note: raise the time-out")
         if len(pieces) == 1:
-            return closed[0], []
+            return 0, closed[0], []
         faults = [
             self._faults(ids or raw, request) for ids, raw in zip(closed, pieces, strict=True)
         ]
         best = min(finalists, key=lambda n: (sum(faults[n].values()), n))
-        return closed[best], faults
+        return best, closed[best], faults
 
     def _closed(self, ids: Sequence[int]) -> list[int]:
         """The piece with EOS after its last note, of the last whole bar if it was not over.

@@ -70,6 +70,7 @@ class Grammar:
         ]
 
         self._choices: dict[tuple[tuple[int, int], ...], NDArray[np.int64]] = {}
+        self._members: dict[int, frozenset[int]] = {}  # of the arrays in _choices
         n = vocabulary.programs
         # by (highest programme at this position or -1, current programme or n for none)
         self._programs = {
@@ -148,7 +149,12 @@ class Grammar:
                 name = KINDS[state.kind]
                 raise BundleError(f"the bundle's grammar lets nothing follow {name} here")
             ids = self._choices[ranges] = np.concatenate([np.arange(a, b) for a, b in ranges])
+            self._members[id(ids)] = frozenset(ids.tolist())
         return ids
+
+    def members(self, choices: NDArray[np.int64]) -> frozenset[int]:
+        """The ids of an array that `choices` returned, to look one up."""
+        return self._members.get(id(choices)) or frozenset(choices.tolist())
 
     def mask(
         self,

@@ -17,12 +17,14 @@ from typing import Any
 from generate_tokens.batch import check_batch, is_check
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer, Composition
+from generate_tokens.draws import drawn
 from generate_tokens.errors import TokensError
-from generate_tokens.job import INLINE_TOKENS, Job, Progress, parse_job
+from generate_tokens.job import INLINE_TOKENS, MOST_MOTIF_IDS, Job, Progress, parse_job
 from generate_tokens.metrics import log_line, logs_errors
-from generate_tokens.prompt import last_bars
-from generate_tokens.request import Request
-from generate_tokens.storage import SLOWEST_CALL_S, TokenStore
+from generate_tokens.motif import motif_of, opening_of
+from generate_tokens.request import RETIRED, Request
+from generate_tokens.state import TEMPO, TIMESIG
+from generate_tokens.storage import SLOWEST_CALL_S, Previous, TokenStore
 
 
 @functools.cache
@@ -49,6 +51,7 @@ def handler(event: object, context: Any) -> dict[str, Any]:
     job = parse_job(event, composer.bundle)
     progress = job.progress or begin(job, composer, store)
     candidates = candidates_of(job, progress, store)
+    composer.check(progress.motif_ids, "job.generation.motif_ids")
     budget_s = context.get_remaining_time_in_millis() / 1000
 
     def answer_s(tokens: int) -> float:
@@ -56,10 +59,15 @@ def handler(event: object, context: Any) -> dict[str, Any]:
         return min(SLOWEST_CALL_S, budget_s / 2) if tokens > INLINE_TOKENS else 0.0
 
     made = composer.compose(
-        progress.request, progress.prompt_ids, candidates, budget_s, answer_s=answer_s
+        progress.request,
+        progress.prompt_ids,
+        candidates,
+        budget_s,
+        answer_s=answer_s,
+        motif=motif_of(progress.motif_ids, composer.vocabulary),
     )
     generation = report(job, progress, made, composer, store)
-    facts = {k: v for k, v in generation.items() if k not in ("tokens", "prompt_ids")}
+    facts = {k: v for k, v in generation.items() if k not in ("tokens", "prompt_ids", "motif_ids")}
     left_ms = context.get_remaining_time_in_millis()
     facts |= {"execution": job.execution, "left_s": round(left_ms / 1000, 3)}
     print(log_line(facts, metrics_of(progress.request, made, 1 - left_ms / had_ms)))
@@ -90,31 +98,65 @@ def candidates_of(job: Job, progress: Progress, store: TokenStore) -> list[list[
 
 
 def begin(job: Job, composer: Composer, store: TokenStore) -> Progress:
-    """What the first round starts from: the prompt's bars, yesterday's, or nothing and why."""
-    vocabulary, bundle, request = composer.vocabulary, composer.bundle, job.request
+    """What the first round starts from: style, metre and tempo, the prompt's bars or a motif."""
+    bundle, request = composer.bundle, job.request
+    for name in RETIRED:
+        if name in job.raw["request"]:
+            what = f"the event's {name} does nothing any more: form says what returns"
+            print(log_line({"level": "WARNING", "message": what, "execution": job.execution}, {}))
     prompt: list[int] = []
+    motif: list[int] = []
     continued_from = fresh_because = None
-    style = request.style
     if job.prompt is not None:
         prompt, continued_from = list(job.prompt["ids"]), job.prompt["source"]
+        composer.check(prompt, "the prompt's ids")
+        request = _like_prompt(request, prompt, composer)
     elif request.prompt == "previous":
         previous = store.previous(request.date, trial=request.trial)
-        fresh_because = previous.fresh_because
-        body = previous.ids[2:]  # behind BOS and style
-        try:
-            composer.check(body[:-1] if body[-1:] == (bundle.eos_id,) else body, "ids")
-            prompt = last_bars(previous.ids, vocabulary, bundle.context // 2)
-            if previous.ids and not prompt:
-                fresh_because = f"the piece of {previous.date} has no note to go on from"
-        except TokensError as error:
-            fresh_because = f"the tokens of {previous.date} are damaged: {error}"
-        if prompt:
-            continued_from = previous.date
-            style = style or bundle.vocabulary[previous.ids[1]][1]
-    style = style or list(bundle.styles)[request.piece_seed % len(bundle.styles)]
+        motif, fresh_because = _motif_ids(previous, composer)
+        continued_from = previous.date if motif else None
     return Progress(
-        replace(request, style=style), prompt, continued_from, fresh_because, [], "", [], 0, 0, 0.0
+        request=drawn(request, bundle),
+        prompt_ids=prompt,
+        motif_ids=motif,
+        continued_from=continued_from,
+        fresh_because=fresh_because,
+        ids=[],
+        ids_uri="",
+        lengths=[],
+        rounds=0,
+        sampled=0,
+        decode_s=0.0,
     )
+
+
+def _like_prompt(request: Request, prompt: list[int], composer: Composer) -> Request:
+    """The request with what it leaves open as the prompt has it: metre, tempo, style."""
+    last = {
+        composer.vocabulary.kind[token]: composer.bundle.vocabulary[token][1] for token in prompt
+    }
+    tempo = float(last[TEMPO]) if TEMPO in last else None
+    return replace(
+        request,
+        metre=request.metre or last.get(TIMESIG),
+        tempo=request.tempo or tempo,
+        style=request.style or composer.likeliest_style(prompt),
+    )
+
+
+def _motif_ids(previous: Previous, composer: Composer) -> tuple[list[int], str | None]:
+    """The bars of an earlier piece that hold its motif; or none, and why."""
+    if not previous.ids:
+        return [], previous.fresh_because
+    body = [token for token in previous.ids[2:] if token != composer.bundle.eos_id]
+    try:
+        composer.check(body, "ids")
+    except TokensError as error:
+        return [], f"the tokens of {previous.date} are damaged: {error}"
+    opening = opening_of(body, composer.vocabulary)
+    if not 0 < len(opening) <= MOST_MOTIF_IDS:
+        return [], f"the piece of {previous.date} does not open with a melody to take up"
+    return opening, None
 
 
 def report(
@@ -135,6 +177,9 @@ def report(
         "continued_from": progress.continued_from,
         "fresh_because": progress.fresh_because,
         "prompt_ids": progress.prompt_ids,
+        "motif_ids": progress.motif_ids,
+        "form": made.form,
+        "taken_up": made.taken_up,
         "tokens": tokens,
         "candidates": [len(part) for part in parts],
         "finished": made.finished,

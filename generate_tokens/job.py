@@ -18,19 +18,22 @@ from generate_tokens.bundle import Bundle
 from generate_tokens.errors import EventError, TokensError
 from generate_tokens.request import Request, parse_request
 
+MOST_MOTIF_IDS = 2_000  # of the densest two bars, and empty ones before them
 INLINE_TOKENS = 20_000  # about 100 kB as JSON; a state may hold 256 KiB, and holds the job twice
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A piece in the making: what it goes on from, and its candidates.
+    """A piece in the making: what it goes on from or takes up, and its candidates.
 
+    ``motif_ids`` are the bars of yesterday's piece whose melody is taken up.
     Their ids follow one another, here or in the round's token file; ``lengths`` says how many each
     has, and is empty before the first round.
     """
 
     request: Request
     prompt_ids: list[int]
+    motif_ids: list[int]
     continued_from: str | None
     fresh_because: str | None
     ids: list[int] | None
@@ -101,11 +104,13 @@ def _progress(made: dict[str, Any], bundle: Bundle, started: str) -> Progress:
         k: require_number(made.get(k), f"{where}.{k}") for k in ("rounds", "sampled", "decode_s")
     }
     request = parse_request(made.get("request"), bundle, started)
-    if request.style is None:
-        raise TokensError(f"{where}.request.style is not resolved")
+    for name in ("style", "metre", "tempo"):
+        if getattr(request, name) is None:
+            raise TokensError(f"{where}.request.{name} is not settled")
     return Progress(
         request=request,
         prompt_ids=_prompt_ids(made.get("prompt_ids"), bundle, f"{where}.prompt_ids"),
+        motif_ids=_motif_ids(made.get("motif_ids"), bundle, f"{where}.motif_ids"),
         continued_from=require_text_or_none(made.get("continued_from"), f"{where}.continued_from"),
         fresh_because=require_text_or_none(made.get("fresh_because"), f"{where}.fresh_because"),
         ids=ids,
@@ -121,4 +126,11 @@ def _prompt_ids(ids: object, bundle: Bundle, where: str) -> list[int]:
     checked = bundle.checked_ids(ids, where)
     if len(checked) > bundle.context // 2:
         raise TokensError(f"{where}: a prompt has at most {bundle.context // 2} ids")
+    return checked
+
+
+def _motif_ids(ids: object, bundle: Bundle, where: str) -> list[int]:
+    checked = bundle.checked_ids(ids, where)
+    if len(checked) > MOST_MOTIF_IDS:
+        raise TokensError(f"{where}: a motif is in {MOST_MOTIF_IDS} ids at most")
     return checked

@@ -16,14 +16,19 @@ from typing import Any
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import EventError, TokensError
+from generate_tokens.form import DRAWN, LETTERS, UNPLANNED
 
 SEED_LIMIT = 2**32
 DURATION_RANGE_S = (5.0, 3600.0)
+LONGEST = 1.15  # times duration_s: no note sounds later, nor is an ending lengthened to more
 MOST_CANDIDATES = 8
 MOST_PIECES = 1000
 # Step Functions' console links an execution that another started by this field of its event.
 STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
 BUDGET_ENDS = ("continue", "close")
+TEMPO_RANGE = (40, 250)
+RETIRED = ("recall",)  # fields that saved events may still have; they do nothing
+FORM_FORM = '"drawn", "none" or 1 to 32 letters from A to Z, such as "AABA"'
 EARLIEST_DATE = datetime.date(1970, 1, 1)
 PROMPT_FORM = '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid'
 
@@ -33,10 +38,11 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{0,40})?")
 
 @dataclass(frozen=True)
 class Request:
-    """A normalised request. `style` is None until the composer resolves it.
+    """A normalised request. `style`, `metre` and `tempo` are None until they are drawn.
 
-    `seed` is the event's or the day's; `piece_seed` is what a piece is composed with. `pieces` and
-    `piece` are None for the daily piece; a batch has `pieces`, each of its pieces `piece` too.
+    `tempo` is in quarter notes a minute, one of the bundle's. `seed` is the event's or the day's;
+    `piece_seed` is what a piece is composed with. `pieces` and `piece` are None for the daily
+    piece; a batch has `pieces`, each of its pieces `piece` too.
     """
 
     prompt: str
@@ -47,7 +53,9 @@ class Request:
     top_p: float
     top_k: int
     min_p: float
-    recall: float
+    form: str
+    metre: str | None
+    tempo: float | None
     candidates: int
     budget_end: str
     date: str
@@ -94,8 +102,16 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         "min_p": lambda name, value: _number(
             name, value, lambda x: 0 <= x < 1, "from 0 to below 1 (0 is off)"
         ),
-        "recall": lambda name, value: _number(
-            name, value, lambda x: 0 <= x <= 10, "from 0 to 10 (0 is off)"
+        "form": _form,
+        "metre": lambda name, value: _metre(name, value, bundle),
+        "tempo": lambda name, value: nearest_tempo(
+            _number(
+                name,
+                value,
+                lambda x: TEMPO_RANGE[0] <= x <= TEMPO_RANGE[1],
+                f"of quarter notes a minute, from {TEMPO_RANGE[0]} to {TEMPO_RANGE[1]}",
+            ),
+            bundle,
         ),
         "candidates": lambda name, value: _integer(name, value, 1, MOST_CANDIDATES),
         "budget_end": _budget_end,
@@ -104,7 +120,8 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         "piece": lambda name, value: _integer(name, value, 1, MOST_PIECES),
         "trial": _flag,
     }
-    unknown = [name for name in event if name not in fields and name != STARTED_BY]
+    ignored = (STARTED_BY, *RETIRED)
+    unknown = [name for name in event if name not in fields and name not in ignored]
     if unknown:
         raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(fields)}")
     given = {
@@ -127,7 +144,9 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
         top_p=given.get("top_p", float(bundle.sampling["top_p"])),
         top_k=given.get("top_k", int(bundle.sampling["top_k"])),
         min_p=given.get("min_p", float(bundle.sampling["min_p"])),
-        recall=given.get("recall", float(bundle.sampling["recall"])),
+        form=given.get("form", DRAWN),
+        metre=given.get("metre"),
+        tempo=given.get("tempo"),
         candidates=given.get("candidates", int(bundle.sampling["candidates"])),
         budget_end=given.get("budget_end", BUDGET_ENDS[0]),
         date=date,
@@ -146,6 +165,12 @@ def seed_of_piece(seed: int, piece: int) -> int:
     """The seed of a piece of a batch: no two pieces of a batch have the same."""
     first = hashlib.sha256(f"midi-archive/pieces/{seed}".encode()).digest()[:4]
     return (int.from_bytes(first, "big") + piece) % SEED_LIMIT
+
+
+def nearest_tempo(tempo: float, bundle: Bundle) -> float:
+    """The bundle's tempo that is nearest, in quarter notes a minute."""
+    tempi = [float(value) for kind, value in bundle.vocabulary if kind == "Tempo"]
+    return min(tempi, key=lambda known: abs(known - tempo))
 
 
 def _refused(name: str, value: object, accepted: str) -> EventError:
@@ -176,6 +201,19 @@ def _prompt(name: str, value: object) -> str:
 def _style(name: str, value: object, bundle: Bundle) -> str:
     if not isinstance(value, str) or value not in bundle.styles:
         raise _refused(name, value, f"one of {', '.join(bundle.styles)}")
+    return value
+
+
+def _form(name: str, value: object) -> str:
+    if value in (DRAWN, UNPLANNED) or (isinstance(value, str) and LETTERS.fullmatch(value)):
+        return str(value)
+    raise _refused(name, value, FORM_FORM)
+
+
+def _metre(name: str, value: object, bundle: Bundle) -> str:
+    metres = [value for kind, value in bundle.vocabulary if kind == "TimeSig"]
+    if not isinstance(value, str) or value not in metres:
+        raise _refused(name, value, f"one of {', '.join(metres)}")
     return value
 
 

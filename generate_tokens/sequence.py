@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from generate_tokens.decoder import Decoder
-from generate_tokens.recall import Recall
+from generate_tokens.ending import LAST_BARS, Ending
+from generate_tokens.form import LastChord, Plan
+from generate_tokens.memory import CopyWeights, Memory
+from generate_tokens.stasis import Stasis
 from generate_tokens.state import (
     BAR,
+    DURATION,
     PITCH,
+    POSITION,
     STYLE,
     TEMPO,
     TIMESIG,
@@ -27,6 +32,7 @@ from generate_tokens.state import (
     Vocabulary,
 )
 from generate_tokens.variety import Variety
+from generate_tokens.voices import Voices
 
 PREFIX = 2  # BOS and the style stand at the head of every window
 
@@ -34,45 +40,85 @@ PREFIX = 2  # BOS and the style stand at the head of every window
 class TokenSequence:
     """One sequence: what the model has been told behind BOS and style, the prompt and the piece.
 
+    Args:
+        weights: of what would be copied.
+        plan: of all its bars, those of the prompt included; None for a piece without one.
+        in_voices: whether parallel fifths and octaves are kept track of.
+
     Attributes:
         body: its ids.
-        state, recall, variety: after the last of them.
+        state, memory, variety, stasis, ending, voices: after the last of them.
         left: bars that the piece may still have, this one included; None while that is not known.
     """
 
-    def __init__(self, vocabulary: Vocabulary, bos: int, style: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        bos: int,
+        style: int,
+        weights: CopyWeights,
+        plan: Plan | None = None,
+        *,
+        in_voices: bool = False,
+    ) -> None:
         self.body: list[int] = []
         self.state = MusicState(vocabulary)
         self.state.kind = STYLE
-        self._pitches = range(*vocabulary.ranges[PITCH])
-        self.recall = Recall(vocabulary.ranges[BAR][0])
-        self.variety = Variety(self._pitches)
+        self.memory = Memory(vocabulary, weights, plan)
+        self.variety = Variety(range(*vocabulary.ranges[PITCH]))
+        self.stasis = Stasis(vocabulary)
+        self.ending = Ending(vocabulary, plan.ending if plan else LastChord())
+        self.voices = Voices() if in_voices else None
+        self.left: int | None = None
         self._prefix = [bos, style]
         self._features = FeatureRecorder(vocabulary)
-        self.left: int | None = None
         self._duration_s: float | None = None
         self._no_program = vocabulary.programs
+        self._first_pitch = vocabulary.ranges[PITCH][0]
+        self._kinds, self._values = vocabulary.kind, vocabulary.value
         self._sounding_bytes = (vocabulary.pitches + 7) // 8
         self._origin_tick = 0
 
-    def begin_piece(self, duration_s: float) -> None:
+    def begin_piece(self, duration_s: float | None) -> None:
         """What follows is a piece of about this length; what came before was its prompt."""
         self.state.begin_piece()
         self.state.kind = STYLE  # a Bar comes first
+        self.memory.begin_piece()
         self._duration_s = duration_s
 
     def append(self, token: int) -> None:
         """Takes a token."""
-        state = self.state
-        state.step(token)
-        if state.kind != TEMPO:  # only a piece's first bar has one
-            self.recall.add(token)
-        if state.kind == PITCH:
-            self.variety.add(token, state.tick)
+        state, kind = self.state, self._kinds[token]
+        if kind in (POSITION, BAR):
+            self._move(token)
+        else:
+            state.step(token)
+            if kind == PITCH:
+                self.variety.add(token, state.tick)
+                self.stasis.strike(token)
+                if self.voices is not None:
+                    self.voices.strike(token - self._first_pitch, state.program)
+            elif kind == DURATION:
+                pitch, ticks = self._values[state.last_pitch], self._values[token]
+                self.ending.strike(int(pitch), int(ticks), state)
+        self.memory.step(token, state)
         self.body.append(token)
-        if self._duration_s is not None and state.kind in (BAR, TIMESIG, TEMPO):  # as long as a bar
+        if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):  # as long as a bar
             self.left = state.bars_left(self._duration_s)
+            if self.left is not None and self.left <= LAST_BARS:
+                self.ending.settle_key()
         self._features.record(state, 0 if self.left is None else max(1, self.left))
+
+    def _move(self, token: int) -> None:
+        """Time goes on to a bar line or to a position."""
+        state = self.state
+        tick, sounding = state.tick, state.sounding
+        before = dict(state.sounding_by_program) if self.voices is not None else {}
+        state.step(token)
+        self.stasis.move(state.tick - tick, sounding, state)
+        # a bar's first position is where its line is: what sounded up to it is known already
+        if self.voices is not None and (state.kind == BAR or state.tick != tick):
+            self.voices.move(before)
 
     def window(self, start: int, stop: int) -> tuple[NDArray[np.int64], Features]:
         """Ids and features of a window of ``body[start:stop]``, for the decoder to prefill.

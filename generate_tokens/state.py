@@ -126,6 +126,7 @@ class MusicState:
         bars_before: bars that count as begun before the first, for music that goes on from other.
         tick_quarters: quarter notes in a tick.
         qpm: quarter notes a minute; 0 before the first Tempo.
+        seconds_per_tick: 0 before the first Tempo.
         seconds: time at ``tick``; ``end_s`` the end of the longest-held note.
         notes, bars: how many of each so far; ``empty_bars`` how many bars in a row end without one.
     """
@@ -134,7 +135,6 @@ class MusicState:
         "_ends",
         "_next_end",
         "_pitch",
-        "_seconds_per_tick",
         "bar_tick",
         "bar_ticks",
         "bars",
@@ -149,6 +149,7 @@ class MusicState:
         "program",
         "qpm",
         "seconds",
+        "seconds_per_tick",
         "sounding",
         "sounding_by_program",
         "tick",
@@ -176,7 +177,7 @@ class MusicState:
         self.sounding_by_program: dict[int, int] = {}
         self._ends: list[tuple[int, int, int]] = []  # (end tick, programme, pitch bit)
         self._next_end = 1 << 60
-        self.qpm = self.seconds = self.end_s = self._seconds_per_tick = 0.0
+        self.qpm = self.seconds = self.end_s = self.seconds_per_tick = 0.0
         self.notes = self.empty_bars = 0
 
     def step(self, token: int) -> None:
@@ -213,15 +214,15 @@ class MusicState:
             self._set_speed()
 
     def bars_left(self, duration_s: float) -> int | None:
-        """Bars until the one in which ``duration_s`` is reached, this one included.
+        """Bars until the one whose end is nearest to ``duration_s``, this one included.
 
         None before the tempo is known; 0 and less after that bar.
         """
-        bar_s = self.bar_ticks * self._seconds_per_tick
+        bar_s = self.bar_ticks * self.seconds_per_tick
         if not bar_s:
             return None
-        bar_start_s = self.seconds - (self.tick - self.bar_tick) * self._seconds_per_tick
-        return math.ceil((duration_s - bar_start_s) / bar_s - 1e-6)  # sums of floats
+        bar_start_s = self.seconds - (self.tick - self.bar_tick) * self.seconds_per_tick
+        return math.floor((duration_s - bar_start_s) / bar_s + 0.5 + 1e-6)  # sums of floats
 
     def _count_in(self, tick_quarters: float) -> None:
         """Notes that are held over a change of the beat end when they would have ended."""
@@ -235,10 +236,10 @@ class MusicState:
             self._next_end = min(end[0] for end in self._ends)
 
     def _set_speed(self) -> None:
-        self._seconds_per_tick = 60 / self.qpm * self.tick_quarters if self.qpm else 0.0
+        self.seconds_per_tick = 60 / self.qpm * self.tick_quarters if self.qpm else 0.0
 
     def _advance(self, tick: int) -> None:
-        self.seconds += (tick - self.tick) * self._seconds_per_tick
+        self.seconds += (tick - self.tick) * self.seconds_per_tick
         self.tick = tick
         if tick < self._next_end:
             return
@@ -257,7 +258,7 @@ class MusicState:
         self._next_end = min(self._next_end, end)
         self.sounding |= bit
         self.sounding_by_program[self.program] = self.sounding_by_program.get(self.program, 0) | bit
-        self.end_s = max(self.end_s, self.seconds + duration_ticks * self._seconds_per_tick)
+        self.end_s = max(self.end_s, self.seconds + duration_ticks * self.seconds_per_tick)
         self.notes += 1
 
 

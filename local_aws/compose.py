@@ -59,7 +59,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     event.add_argument("--top-p", type=float, help="over 0, to 1: keep the likeliest tokens")
     event.add_argument("--top-k", type=int, help="0 to 1000 tokens; 0 keeps all")
     event.add_argument("--min-p", type=float, help="0 to below 1: drop the far less likely")
-    event.add_argument("--recall", type=float, help="0 to 10: how much bars come back")
+    event.add_argument("--metre", help="such as 3/4 (default: drawn from what the archive holds)")
+    event.add_argument("--tempo", type=float, help="quarter notes a minute, 40 to 250 (the same)")
+    event.add_argument(
+        "--form", help="'drawn' like a real piece's (default), 'none', or letters such as AABA"
+    )
     event.add_argument("--candidates", type=int, help="1 to 8 pieces, of which the best is kept")
     event.add_argument(
         "--budget-end",
@@ -99,8 +103,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 def event_fields(options: argparse.Namespace) -> dict[str, Any]:
     """The event's fields that were given, by their names in the event."""
     names = (
-        *("style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p", "recall"),
-        *("candidates", "budget_end"),
+        *("style", "metre", "tempo", "form", "seed", "duration_s"),
+        *("temperature", "top_p", "top_k", "min_p", "candidates", "budget_end"),
     )
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 

@@ -25,6 +25,9 @@ class Piece:
     notes: int
     programs: list[int]
     style: str | None
+    metre: str
+    tempo: float
+    form: str | None
     seed: int
     model_id: str
     tokens: int
@@ -60,6 +63,9 @@ def piece_of(result: Mapping[str, Any], midi: Path, stages_s: Mapping[str, float
         notes=notes,
         programs=programs,
         style=record["style"],
+        metre=record["request"]["metre"],
+        tempo=record["request"]["tempo"],
+        form=" ".join(record["form"]["letters"]) if record["form"] else None,
         seed=record["seed"],
         model_id=record["model_id"],
         tokens=record["tokens"],
@@ -80,7 +86,7 @@ def minutes(seconds: float) -> str:
 def describe(piece: Piece) -> str:
     """The lines that run.sh prints for one piece."""
     if piece.continued_from:
-        origin = f"goes on from {piece.continued_from}"
+        origin = f"takes up {piece.continued_from}"
     else:
         origin = f"fresh: {piece.fresh_because}" if piece.fresh_because else "fresh"
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in piece.stages_s.items())
@@ -89,7 +95,8 @@ def describe(piece: Piece) -> str:
         "length": f"{minutes(piece.seconds)} ({piece.seconds:.1f} s)",
         "notes": str(piece.notes),
         "instruments": ", ".join(PROGRAM_NAMES[program] for program in piece.programs),
-        "style": piece.style or "none",
+        "style": f"{piece.style or 'none'}, {piece.metre}, {piece.tempo:.0f} quarters a minute",
+        "form": piece.form or "none planned",
         "prompt": origin,
         "seed": str(piece.seed),
         "model": piece.model_id[:12],

@@ -21,6 +21,7 @@ from symusic.core import NoteTickList, ScoreTick, TrackTick
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError, PieceError
 from midi_save.dynamics import bars_of, velocities
+from midi_save.ending import broaden
 
 # miditok loads any class's file with any other class without a word, so only those tested here.
 TOKENIZER_CLASSES = {"REMI": miditok.REMI}
@@ -56,10 +57,16 @@ def load_tokenizer(bundle: Bundle) -> miditok.MusicTokenizer:
 
 
 def detokenise(
-    ids: Sequence[int], tokenizer: miditok.MusicTokenizer, bundle: Bundle, title: str
+    ids: Sequence[int],
+    tokenizer: miditok.MusicTokenizer,
+    bundle: Bundle,
+    title: str,
+    limit_s: float | None = None,
 ) -> Piece:
     """The piece that `ids` describe, named `title`; the same ids give the same bytes.
 
+    With `limit_s` the piece slows down at its end and holds its last chord, as far as it stays
+    within that many seconds; without, it is as the tokens say.
     Raises PieceError if a note would be lost or the ids ask for what MIDI cannot hold.
     """
     music = [token_id for token_id in ids if bundle.vocabulary[token_id][0] not in NOT_MUSIC]
@@ -71,6 +78,8 @@ def detokenise(
     if len(score.tracks) >= MELODIC_CHANNELS:  # one track is the title's
         raise PieceError(f"{len(score.tracks)} programs are more than MIDI's channels")
     _shape_notes(score)
+    if limit_s is not None:
+        broaden(score, limit_s)
     title_track = TrackTick(title, 0, False)
     tracks = sorted(score.tracks, key=lambda track: track.program)
     for track in tracks:

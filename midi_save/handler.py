@@ -18,12 +18,16 @@ import miditok
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.metrics import log_line, logs_errors
+from generate_tokens.request import LONGEST
 from generate_tokens.storage import TokenStore, make_s3_client
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
 from midi_save.job import Job, parse_generation, parse_message
 from midi_save.prompt import tokenise_prompt
 from midi_save.storage import PieceStore
+
+# What `stopped` says of a piece that ended by itself, rather than closed when its time was used up.
+ENDED = "duration"
 
 # The answer, and the facts and the metrics to log.
 Outcome = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
@@ -78,7 +82,8 @@ def save(job: Job, parts: Parts) -> Outcome:
     if made.ids_uri is not None:
         ids = parts.tokens.read_run(job.execution, made.rounds, made.ids_uri, made.ids_count)
     title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
-    piece = detokenise(ids, parts.tokenizer, parts.bundle, title)
+    limit_s = LONGEST * request.duration_s if made.stopped == ENDED else None
+    piece = detokenise(ids, parts.tokenizer, parts.bundle, title, limit_s)
     facts = check_piece(piece.midi, piece.notes, piece.programs)
     origin = {"model_id": model_id, "date": date, "style": made.style, "seed": seed}
     batch = {} if request.piece is None else {"piece": request.piece, "pieces": request.pieces}
@@ -92,6 +97,8 @@ def save(job: Job, parts: Parts) -> Outcome:
         "stopped": made.stopped,
         "continued_from": made.continued_from,
         "fresh_because": made.fresh_because,
+        "form": made.form,
+        "taken_up": made.taken_up,
         "request": request.to_json(),
     }
     tokens = {**origin, "ids": ids}

@@ -55,6 +55,8 @@ class Generation:
     stopped: str
     continued_from: str | None
     fresh_because: str | None
+    form: dict[str, Any] | None
+    taken_up: dict[str, Any] | None
     stats: dict[str, float]
 
 
@@ -106,8 +108,14 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
             fields.get("continued_from"), f"{where}.continued_from"
         ),
         fresh_because=require_text_or_none(fields.get("fresh_because"), f"{where}.fresh_because"),
+        form=_object_or_none(fields.get("form"), f"{where}.form"),
+        taken_up=_object_or_none(fields.get("taken_up"), f"{where}.taken_up"),
         stats={
             name: require_number(fields.get(name), f"{where}.{name}")
             for name in ("rounds", "decode_s", "tokens_per_s")
         },
     )
+
+
+def _object_or_none(value: object, where: str) -> dict[str, Any] | None:
+    return None if value is None else require_object(value, where)

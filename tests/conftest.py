@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from generate_tokens.bundle import Bundle, model_id_of
+from generate_tokens.bundle import FORMAT, Bundle, model_id_of
 
 if TYPE_CHECKING:
     from miditok import MusicTokenizer
@@ -36,6 +36,18 @@ os.environ.update(
 # The notebook's modules import one another by their bare names, as they do beside the notebook.
 sys.path.insert(0, str(Path(__file__).parents[1] / "training-notebook"))
 
+# What a bundle says of its archive (training-notebook/archive_facts.py).
+ARCHIVE_FACTS: dict[str, Any] = {
+    "copying": {
+        "suffix": [0.0, 0.01, 0.05, 0.3, 0.6, 0.8, 0.9, 0.95],
+        "suffix_in_new_bars": [0.0, 0.01, 0.02, 0.1, 0.3, 0.4, 0.4, 0.3],
+        "plan": [[0.1, 0.3, 0.4, 0.7], [0.1, 0.6, 0.7, 0.8], [0.7, 0.9, 0.95, 0.99]],
+    },
+    "plans": {"folk": {"4/4": ["0/36/0 4 4-4e 4 4-8v"] * 8}},
+    "archive": {"folk": {"4/4": {"115.93": 3}, "3/4": {"97.09": 1}}},
+    "voices": ["chorale"],
+}
+
 MUSIC_BUCKET = "midi-archive-music-123456789012-us-east-1"
 
 
@@ -49,7 +61,7 @@ def write_bundle(
     (directory / "MODEL_CARD.md").write_text("# A model for tests\n")
     names = sorted(tokenizer.vocab, key=lambda name: tokenizer.vocab[name])
     manifest = {
-        "format": 3,
+        "format": FORMAT,
         "model_id": model_id_of(directory),
         "tokenizer": {"class": "REMI", "miditok": "3.1.0"},
         "model": {"context": 512, **model_facts},
@@ -73,10 +85,10 @@ def write_bundle(
             "top_p": 0.95,
             "top_k": 0,
             "min_p": 0.0,
-            "recall": 0.0,
             "candidates": 1,
             "duration_s": 90,
         },
+        **ARCHIVE_FACTS,
         "training": {},
     }
     (directory / "bundle.json").write_text(json.dumps(manifest))
@@ -158,6 +170,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     facts = {"note": "untrained, for tests"}
     texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
     export_bundle(tiny_model, directory, facts, None, texts)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def planned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    """`tiny_bundle` with plans of form, copies that are believed, shares and a style in voices."""
+    from export import export_bundle
+
+    directory = tmp_path_factory.mktemp("planned-bundle") / "model"
+    texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
+    export_bundle(tiny_model, directory, {}, None, texts, ARCHIVE_FACTS)
     return directory
 
 

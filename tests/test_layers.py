@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -177,3 +178,16 @@ def test_an_unknown_target_is_refused(
     done = build(function, tmp_path / "layer.zip", runtime, arch)
     assert done.returncode == 1
     assert (runtime if runtime != RUNTIME else arch) in done.stderr
+
+
+def test_what_midi_save_needs_of_the_other_function_is_packed_with_it() -> None:
+    script = (ROOT / "deploy.sh").read_text()
+    packed = re.search(r"^for module in (.+); do$", script, re.MULTILINE)
+    assert packed is not None
+    told = "import midi_save.handler, sys; print(*(m for m in sys.modules if m.count('.') == 1))"
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    prefix = "generate_tokens."
+    needed = {m.removeprefix(prefix) for m in done.stdout.split() if m.startswith(prefix)}
+    assert needed | {"__init__"} == set(packed[1].split())

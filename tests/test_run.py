@@ -68,6 +68,8 @@ def test_only_given_fields_are_in_the_event() -> None:
     options = parse_arguments(["--seed", "0", "--top-k", "5", "--duration-s", "20"])
     assert event_fields(options) == {"seed": 0, "top_k": 5, "duration_s": 20.0}
     assert event_fields(parse_arguments([])) == {}
+    options = parse_arguments(["--form", "AABA", "--metre", "3/4", "--tempo", "96"])
+    assert event_fields(options) == {"form": "AABA", "metre": "3/4", "tempo": 96.0}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,13 @@ def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[st
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--days", "0"], ["--seed", "seven"], ["--polka"], ["--pieces", "3", "--days", "2"]],
+    [
+        ["--days", "0"],
+        ["--seed", "seven"],
+        ["--polka"],
+        ["--recall", "1"],
+        ["--pieces", "3", "--days", "2"],
+    ],
 )
 def test_what_is_no_option_is_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -118,6 +126,8 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
         "tokens": 12,
         "continued_from": None,
         "fresh_because": "no piece yesterday",
+        "request": {"metre": "3/4", "tempo": 97.09},
+        "form": {"letters": ["A", "B", "A'"], "bars": [8, 8, 8], "lags": []},
         "sha256": "cd" * 32,
     }
     result = {"record": record, "stats": {"rounds": 1, "tokens_per_s": 99.96}}
@@ -125,6 +135,7 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
     text = describe(piece)
     assert "Church Organ, Flute" in text
     assert "fresh: no piece yesterday" in text
+    assert "none, 3/4, 97 quarters a minute" in text and "A B A'" in text
     assert "0:08 (8.0 s)" in text
     assert piece.to_json()["stages_s"] == {"Generate": 1.23}
 
@@ -139,16 +150,18 @@ def test_general_midi_has_its_128_programs() -> None:
     ]
 
 
-def test_days_go_on_from_one_another(
+def test_each_day_takes_up_the_motif_of_the_day_before(
     deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
 ) -> None:
-    event = {"duration_s": 10, "seed": 3}
+    event = {"duration_s": 20, "candidates": 1}
     first = compose_day(*deployed, date(2026, 3, 1), event, tmp_path)
     second = compose_day(*deployed, date(2026, 3, 2), event, tmp_path)
     assert first.continued_from is None
     assert first.fresh_because
     assert second.continued_from == "2026-03-01"
     assert first.sha256 != second.sha256
+    told = json.loads(Path(second.midi).with_suffix(".json").read_text())
+    assert told["taken_up"]["pitches"] and told["form"]["letters"]
     for piece in (first, second):
         record = json.loads(Path(piece.midi).with_suffix(".json").read_text())
         assert piece.seconds == pytest.approx(record["duration_s"], abs=0.1)

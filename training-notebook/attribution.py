@@ -14,9 +14,10 @@ from archive import Source
 PIECE_PAGE = "https://www.mutopiaproject.org/cgibin/piece-info.cgi?id="
 INTRODUCTION = f"""# Attribution
 
-The model was trained on these pieces. None of them is shipped: they were converted to MIDI, cleaned
-and turned into tokens, and only weights are published. The licences are those of the typesetters'
-editions. A number in brackets is a piece of the Mutopia Project: {PIECE_PAGE}NUMBER"""
+The model was trained on these pieces, but for the few that were held out to measure it on. None of
+them is shipped: they were converted to MIDI, cleaned and turned into tokens, and only weights are
+published. The licences are those of the typesetters' editions. A number in brackets is a piece of
+the Mutopia Project: {PIECE_PAGE}NUMBER"""
 LICENCES = {  # how a licence is named, and where its text is
     "CC BY": "https://creativecommons.org/licenses/by/",
     "CC BY-SA": "https://creativecommons.org/licenses/by-sa/",

@@ -34,9 +34,9 @@ from baseline_corpus import (
     Corpus,
     beats_of_ids,
     ids_of,
+    minute_windows,
     read_corpus,
     seed_tokenizer,
-    validation_windows,
 )
 from ngram import Floor
 from windows import ENDS_SHARE, STARTS_SHARE, TRANSPOSITIONS
@@ -127,7 +127,7 @@ def _loss(model: SeedModel, rows: Tensor) -> Tensor:
 
 def draw(corpus: Corpus, rng: np.random.Generator, config: SeedConfig, transpose: bool) -> Tensor:
     """Rows of context + 1 tokens, int64 [B, T + 1], from pieces by their length, as windows.py."""
-    train = np.flatnonzero(~corpus.validation)
+    train = np.flatnonzero(~corpus.held_out)
     lengths = np.diff(corpus.starts)[train]
     is_pitch_id = ids_of("Pitch")
     rows = np.full((config.batch, config.context + 1), PAD_ID, np.int64)
@@ -234,15 +234,17 @@ def train(
 
 
 @torch.no_grad()
-def nats_per_note(model: SeedModel, corpus: Corpus, context: int) -> dict[str, Any]:
+def nats_per_note(
+    model: SeedModel, corpus: Corpus, context: int, held_out: NDArray[np.bool_]
+) -> dict[str, Any]:
     """Summed negative log-likelihood of the first minutes, per note; also without velocity tokens.
 
-    Over all notes, and by collection and by style.
+    Of the pieces ``held_out``, bool [pieces]: all together, by collection and by style.
     """
     is_pitch, is_velocity = ids_of("Pitch"), ids_of("Velocity")
-    sums = np.zeros((len(corpus.validation), 3))  # nats, the velocities' part of them, notes
-    windows = validation_windows(corpus, context)
-    for piece, ids, counted in tqdm(windows, desc="validation", unit="window", disable=None):
+    sums = np.zeros((len(held_out), 3))  # nats, the velocities' part of them, notes
+    windows = minute_windows(corpus, context, held_out)
+    for piece, ids, counted in tqdm(windows, desc="held-out pieces", unit="window", disable=None):
         row = torch.from_numpy(ids)
         nats = functional.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="none")
         counts, targets = nats[counted:].double().numpy(), ids[1 + counted :]
@@ -256,12 +258,12 @@ def nats_per_note(model: SeedModel, corpus: Corpus, context: int) -> dict[str, A
             "nats_per_note_without_velocity": round((nats - velocities) / max(notes, 1), 4),
         }
 
-    held = corpus.validation
     groups = {"collections": corpus.collections, "styles": corpus.styles}
-    return per_note(held) | {
-        name: {str(label): per_note(held & (labels == label)) for label in np.unique(labels[held])}
-        for name, labels in groups.items()
-    }
+    facts = per_note(held_out)
+    for name, labels in groups.items():
+        found = np.unique(labels[held_out])
+        facts[name] = {str(label): per_note(held_out & (labels == label)) for label in found}
+    return facts
 
 
 @torch.no_grad()
@@ -333,7 +335,8 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     facts["tokens"] = facts["steps"] * config.batch * config.context
-    facts |= nats_per_note(model, corpus, config.context)
+    facts |= nats_per_note(model, corpus, config.context, corpus.validation)
+    facts["test"] = nats_per_note(model, corpus, config.context, corpus.test)
     if a.samples:
         a.samples.mkdir(parents=True, exist_ok=True)
         for i, ids in enumerate(sample(model, config.context, a.count, a.seconds, a.seed)):

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from archive import Source, find_all
 from dataset import FEW_FILES, read_piece
+from held_out import require_test
 
 from midi_save.clean import clean_score
 
@@ -74,21 +75,27 @@ class Corpus:
     """All pieces end to end, each ``BOS ... EOS``.
 
     ids int16 [N]; starts int64 [pieces + 1]; minutes int64 [pieces]: how many tokens after BOS
-    are of notes that begin in the piece's first minute; validation bool, styles and collections
-    str [pieces].
+    are of notes that begin in the piece's first minute; validation and test bool, styles and
+    collections str [pieces].
     """
 
     ids: NDArray[np.int16]
     starts: NDArray[np.int64]
     minutes: NDArray[np.int64]
     validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
     styles: NDArray[np.str_]
     collections: NDArray[np.str_]
 
     @property
     def sha256(self) -> str:
         """Of what training depends on."""
-        return hashlib.sha256(self.ids.tobytes() + self.validation.tobytes()).hexdigest()
+        return hashlib.sha256(self.ids.tobytes() + self.held_out.tobytes()).hexdigest()
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which pieces are not trained on, bool [pieces]."""
+        return self.validation | self.test
 
 
 def encode_piece(source: Source) -> tuple[list[int], int] | None:
@@ -116,11 +123,13 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
     """The pieces of ``dataset`` in the seed's tokens; kept in ``cached``, for it takes minutes.
 
     Raises:
-        ValueError: the folders hold other pieces than the dataset was made of.
+        ValueError: the folders hold other pieces than the dataset was made of, or the dataset
+            is of an older version.
     """
     with np.load(dataset) as arrays:
-        names, validation = arrays["names"], arrays["validation"]
-    digest = hashlib.sha256(names.tobytes() + validation.tobytes()).hexdigest()
+        require_test(arrays, dataset)
+        names, validation, test = arrays["names"], arrays["validation"], arrays["test"]
+    digest = hashlib.sha256(names.tobytes() + validation.tobytes() + test.tobytes()).hexdigest()
     if cached.exists():
         with np.load(cached) as arrays:
             if str(arrays["digest"]) == digest:
@@ -140,6 +149,7 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
         starts=np.cumsum([0, *(len(piece) for piece in pieces)]),
         minutes=np.array([minute for _, (_, minute) in kept]),
         validation=validation,
+        test=test,
         styles=np.array([source.style for source, _ in kept]),
         collections=np.array([source.collection for source, _ in kept]),
     )
@@ -164,14 +174,18 @@ def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
     return encoded
 
 
-def validation_windows(corpus: Corpus, context: int) -> list[tuple[int, NDArray[np.int64], int]]:
+def minute_windows(
+    corpus: Corpus, context: int, held_out: NDArray[np.bool_]
+) -> list[tuple[int, NDArray[np.int64], int]]:
     """(piece, ids [up to context + 1], first target that counts), each first minute once.
+
+    Of the pieces ``held_out``, bool [pieces].
 
     Windows overlap by half, as `windows.py` cuts them; the target after the minute (EOS in a
     shorter piece) counts as there.
     """
     windows = []
-    for piece in np.flatnonzero(corpus.validation):
+    for piece in np.flatnonzero(held_out):
         first = corpus.starts[piece]
         ids = corpus.ids[first : first + corpus.minutes[piece] + 2].astype(np.int64)
         begin = counted = 0

@@ -2,7 +2,7 @@
 
 Cleans and tokenises files on all cores, keeps near-duplicates on one side of the split, computes
 the model's state inputs with the sampler's own tracker, and caches the result. Knows nothing of
-the model.
+the model, nor of how the split is made (held_out.py).
 
     python training-notebook/dataset.py --data FOLDER [--data FOLDER ...] --out dataset.npz
 """
@@ -12,16 +12,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import multiprocessing
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import archive
+import held_out
 import near_duplicates
+import reserved
 import tokenizer as tokenizer_module
 from archive import Source, find_all, find_sources
 from attribution import attributions
@@ -65,8 +66,6 @@ __all__ = [
 MIN_NOTES = 60
 MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
 MIN_GRID_SHARE = 0.8  # of onsets within 1/24 of a beat of the 1/12 or 1/8 grid
-VALIDATION_SHARE = 0.04
-FEWEST_HELD_SHARE = 0.02  # of the groups
 FEW_FILES = 64  # read in this process: starting others takes longer
 
 
@@ -137,7 +136,8 @@ class Dataset:
     """All pieces end to end, each ``BOS style ... EOS``.
 
     ids int16 [N]; features as `Features` [N]; starts int64 [pieces + 1]; per piece the style id,
-    notes, seconds and whether it is for validation.
+    notes, seconds and whether it is for validation or for the test: never both, and a training
+    piece neither.
     """
 
     ids: NDArray[np.int16]
@@ -147,7 +147,13 @@ class Dataset:
     notes: NDArray[np.int32]
     seconds: NDArray[np.float32]
     validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
     names: NDArray[np.str_]
+
+    @property
+    def training(self) -> NDArray[np.bool_]:
+        """Which pieces are trained on, bool [pieces]."""
+        return ~(self.validation | self.test)
 
     def save(self, path: Path) -> None:
         arrays = {k: v for k, v in vars(self).items() if k != "features"}
@@ -157,7 +163,9 @@ class Dataset:
 
     @classmethod
     def load(cls, path: Path) -> Dataset:
+        """Raises ValueError for a dataset of an older version, which has no test pieces."""
         with np.load(path) as arrays:
+            held_out.require_test(arrays, path)
             features = Features(**{k: arrays[k] for k in Features.__dataclass_fields__})
             names = [k for k in cls.__dataclass_fields__ if k != "features"]
             return cls(features=features, **{k: arrays[k] for k in names})
@@ -184,14 +192,8 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
         ids += sequence
         starts.append(len(ids))
     groups = grouped([(p.source.group, p.shingles) for p in pieces])
-    names = [str(p.source.path) for p in pieces]
-    # By a hash of the group's first file, so that adding files moves no piece to the other side.
-    first = {g: Path(names[groups.index(g)]).name for g in set(groups)}
-    digest = {g: hashlib.sha256(name.encode()).hexdigest() for g, name in first.items()}
-    small = sorted((g for g in digest if groups.count(g) <= 4), key=digest.__getitem__)
-    drawn = sum(int(digest[g][:8], 16) < VALIDATION_SHARE * 2**32 for g in small)
-    fewest = math.ceil(FEWEST_HELD_SHARE * len(digest)) if len(digest) > 1 else 0
-    held = set(small[: max(drawn, fewest)])  # of a small collection the draw may take too few
+    sources = [piece.source for piece in pieces]
+    validation, test = held_out.split(sources, groups)
     dataset = Dataset(
         ids=np.array(ids, np.int16),
         features=recorder.features(),
@@ -199,8 +201,9 @@ def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counte
         style_ids=np.array([tokenizer[f"Style_{p.source.style}"] for p in pieces], np.int16),
         notes=np.array([p.notes for p in pieces], np.int32),
         seconds=np.array([p.seconds for p in pieces], np.float32),
-        validation=np.array([g in held for g in groups]),
-        names=np.array([Path(n).name for n in names]),
+        validation=validation,
+        test=test,
+        names=np.array([source.path.name for source in sources]),
     )
     return dataset, forbidden
 
@@ -214,13 +217,12 @@ class Prepared:
     sources: list[Source]
 
     def copy_held_out(self, folder: Path) -> Path:
-        """Puts the files that are for validation into ``folder/STYLE/``, emptied first."""
-        shutil.rmtree(folder, ignore_errors=True)
-        for source, held in zip(self.sources, self.dataset.validation, strict=True):
-            if held:
-                target = folder / source.style / f"{source.sha256[:8]}-{source.path.name}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source.path, target)
+        """Copies the held-out files to ``folder/validation/STYLE/`` and ``folder/test/STYLE/``.
+
+        They replace those of an earlier call. Returns ``folder``.
+        """
+        for part in ("validation", "test"):
+            held_out.copy(compress(self.sources, getattr(self.dataset, part)), folder / part)
         return folder
 
 
@@ -260,6 +262,7 @@ def prepare(
         notes=int(dataset.notes.sum()),
         minutes=round(float(dataset.seconds.sum()) / 60, 1),
         validation=int(dataset.validation.sum()),
+        test=int(dataset.test.sum()),
         styles=totals([piece.source.style for piece in kept], numbers),
         collections=totals([piece.source.collection for piece in kept], numbers),
         seconds=[round(float(np.quantile(dataset.seconds, q)), 1) for q in (0, 0.1, 0.5, 0.9, 1)],
@@ -302,13 +305,16 @@ def _fingerprint(sources: list[Source]) -> str:
     digest.update(version("symusic").encode())
     modules = (
         archive,
+        held_out,
         near_duplicates,
+        reserved,
         tokenizer_module,
         clean_module,
         state_module,
         grammar_module,
     )
-    for file in (__file__, *(module.__file__ for module in modules)):
+    code = (__file__, *(module.__file__ for module in modules))
+    for file in (*code, held_out.TEST_PIECES_FILE):
         digest.update(Path(file or "").read_bytes())
     for s in sources:
         digest.update(json.dumps([str(s.path), s.style, s.group, s.why, s.sha256]).encode())
@@ -334,6 +340,11 @@ def main() -> None:
     parser.add_argument("--attribution", type=Path, help="write who typeset the pieces; .md")
     parser.add_argument("--fresh", action="store_true", help="read all files again")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        help="copy the held-out files here, to validation/ and test/, for evaluate.py",
+    )
     a = parser.parse_args()
     try:
         prepared = prepare(a.data, a.out, a.workers, fresh=a.fresh)
@@ -341,6 +352,8 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     if a.report:
         prepared.report.save(a.report)
+    if a.held_out:
+        prepared.copy_held_out(a.held_out)
     if a.attribution:
         a.attribution.write_text(attributions(prepared.sources), encoding="utf-8")
 

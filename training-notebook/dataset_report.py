@@ -34,6 +34,7 @@ class Report:
     notes: int
     minutes: float
     validation: int
+    test: int
     styles: dict[str, dict[str, float]]
     collections: dict[str, dict[str, float]]
     seconds: list[float]
@@ -61,7 +62,8 @@ class Report:
         shortest, _, median, _, longest = self.seconds
         return (
             f"{self.pieces} of {self.files} pieces, {self.minutes / 60:.1f} hours, "
-            f"{self.notes:,} notes, {self.tokens:,} tokens, {self.validation} for validation\n"
+            f"{self.notes:,} notes, {self.tokens:,} tokens, "
+            f"{self.validation} for validation, {self.test} for the test\n"
             f"lengths: {shortest:.0f} to {longest:.0f} s, half of them over {median:.0f} s\n"
             f"styles: {styles}\n"
             f"left out: {out or 'none'}\n"

@@ -2,10 +2,11 @@ r"""How good a bundle's music is against real pieces: nats per note, features, m
 
     python training-notebook/evaluate.py --bundle layers/model --real FOLDER --plot out/features.png
 
-Four questions: how well the deployed decoder foretells real pieces (nats per note), whether what it
-composes is distributed as they are (overlapped areas), whether it has faults that they have not
-(duplicates, dissonance), and whether it recites (longest shared run). Any folder of MIDI will do as
-the real pieces; those that the model was not trained on tell most.
+How well does the deployed decoder predict real pieces (nats per note)? Are the features of what it
+composes distributed as theirs are (overlapped areas)? What would a listener notice (`listener`)?
+Can a classifier tell it from real music (`two_sample`)? Does it recite (longest shared run)?
+Any folder of MIDI will do as the real pieces; those that the model was not trained on tell most.
+Compose at least 70 s: the two-sample test looks at the first 60 s, endings left out.
 
 Shared runs are looked for in the training set: exactly with --dataset, else through the index
 beside this module (--write-index), else in the real pieces.
@@ -14,20 +15,20 @@ beside this module (--write-index), else in the real pieces.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
-from archive import Source, find_sources
+from archive import STYLE_WORDS, Source, find_sources
 from evaluation_report import Areas, Nats, Pieces, Report, last_line
+from listener import Listening
 from overlap import (
     Hashes,
     RunIndex,
@@ -39,7 +40,8 @@ from overlap import (
 from reserved import Reserved
 from scoring import Measured, compose_midi, known_style, measure, measure_file, nats_of_file
 from tokenizer import make_tokenizer, vocabulary_entries
-from tqdm import tqdm
+from two_sample import TwoSample, two_sample_test
+from workers import Workers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -54,39 +56,12 @@ SAMPLES = 48
 SECONDS = 60.0
 HALVINGS = 4  # of the real pieces, to know what OA two sets of real pieces reach
 FEWEST_TO_HALVE = 8
-FEWEST_TO_SHARE = 8  # items: a new process takes seconds to import what it needs
 INDEX = Path(__file__).with_name("shared_runs.npz")
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+STYLE_CHOICES = ("real", "even")
 
 
 class EvaluationError(ValueError):
     """What was asked cannot be evaluated; the message names the file or option and the way out."""
-
-
-class _Workers:
-    """Maps over processes, with a progress bar; a few items, or one worker, in this process."""
-
-    def __init__(self, count: int) -> None:
-        # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, context) if count > 1 else None
-
-    def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item], what: str, unit: str
-    ) -> list[Result]:
-        if self._pool is None or len(items) < FEWEST_TO_SHARE:
-            mapped: Iterator[Result] = map(function, items)
-        else:
-            mapped = self._pool.map(function, items)
-        return list(tqdm(mapped, total=len(items), desc=what, unit=unit, disable=None))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
 
 def styles_like(styles: Sequence[str], samples: int) -> list[str]:
@@ -96,6 +71,17 @@ def styles_like(styles: Sequence[str], samples: int) -> list[str]:
     ends = [round(end * samples / len(styles)) for end in accumulate(counts[n] for n in names)]
     shares = np.diff([0, *ends]).tolist()
     return [name for name, share in zip(names, shares, strict=True) for _ in range(share)]
+
+
+def styles_evenly(styles: Sequence[str], samples: int) -> list[str]:
+    """``samples`` styles, going round in ``styles``: each as often as the others, or once more."""
+    return [styles[i % len(styles)] for i in range(samples)]
+
+
+def style_in_name(source: Source) -> Source:
+    """A composed piece's source, with the style of its name (``folk-17.mid``) if that has one."""
+    word = source.path.name.partition("-")[0].lower()
+    return replace(source, style=STYLE_WORDS.get(word, source.style))
 
 
 def _pieces(measured: Sequence[Measured], runs: list[int]) -> Pieces:
@@ -141,7 +127,7 @@ def _runs(
 
 
 def _measured_folder(
-    folder: Path, seconds: float, workers: _Workers
+    folder: Path, seconds: float, workers: Workers, *, composed: bool = False
 ) -> tuple[list[Measured], list[Source], list[tuple[str, str]]]:
     """The usable files of a folder, measured, their sources, and the others with the reason."""
     if not folder.is_dir():
@@ -149,6 +135,8 @@ def _measured_folder(
     sources = find_sources(folder, Reserved())
     if not sources:
         raise EvaluationError(f"no .mid file under {folder}: name a folder that holds some")
+    if composed:
+        sources = [style_in_name(source) for source in sources]
     measured = workers.map(
         partial(measure_file, root=folder, seconds=seconds), sources, "reading MIDI", "file"
     )
@@ -159,7 +147,7 @@ def _measured_folder(
     return [measured[i] for i in usable], [sources[i] for i in usable], skipped
 
 
-def _nats(bundle: Bundle, sources: Sequence[Source], workers: _Workers) -> dict[str, Nats]:
+def _nats(bundle: Bundle, sources: Sequence[Source], workers: Workers) -> dict[str, Nats]:
     task = partial(nats_of_file, directory=bundle.directory, model_id=bundle.model_id)
     nats = {"all": Nats()}
     found = workers.map(task, sources, "nats per note", "piece")
@@ -175,7 +163,7 @@ def _sampled(
     styles: Sequence[str],
     seed: int,
     sampling: dict[str, Any],
-    workers: _Workers,
+    workers: Workers,
     save: Path | None,
 ) -> tuple[list[Measured], list[tuple[str, str]]]:
     """One piece a style, measured; and those that could not be, with the reason."""
@@ -196,7 +184,8 @@ def _sampled(
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
             (save / name).write_bytes(midi)
-        one = measure(midi, sampling["duration_s"], Measured(name))
+        style = request.style or ""
+        one = measure(midi, sampling["duration_s"], Measured(name, style))
         if one.why:
             failed.append((name, one.why))
         else:
@@ -217,16 +206,21 @@ def evaluate(
     sampling: dict[str, Any] | None = None,
     save: Path | None = None,
     workers: int | None = None,
+    styles: str = STYLE_CHOICES[0],
+    sets: int = 1,
 ) -> Report:
     """Evaluates a bundle, or with ``generated`` a folder of MIDI that some other system made.
 
     Args:
-        samples: pieces to compose, in the styles of the real ones; 0 for nats per note alone.
+        samples: pieces to compose, with seeds from ``seed`` on; 0 for nats per note alone.
         seconds: length of the pieces, and how much of each piece, real ones too, is measured.
         dataset, index: where to look for shared runs; by default the index beside this module.
-        sampling: temperature, top_p, top_k, min_p, recall, candidates that replace the bundle's.
+        sampling: temperature, top_p, top_k, min_p, candidates that replace the bundle's.
         save: a folder for the composed pieces.
         workers: processes; by default one a core.
+        styles: of the composed pieces: "real", in the proportions of the real ones, or "even",
+            going round in the bundle's.
+        sets: the two-sample test is made with so many sets of the generated pieces.
 
     Raises:
         EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
@@ -240,26 +234,32 @@ def evaluate(
     if index is None and INDEX.exists():
         index = INDEX
     chosen = {**(sampling or {}), "duration_s": seconds}
-    with _Workers(workers or os.cpu_count() or 1) as pool:
+    with Workers(workers or os.cpu_count() or 1) as pool:
         real, sources, skipped = _measured_folder(real_folder, seconds, pool)
         nats = _nats(bundle, sources, pool) if bundle is not None else {}
         made: list[Measured] = []
         failed: list[tuple[str, str]] = []
         if generated is not None:
-            made, _, failed = _measured_folder(generated, seconds, pool)
+            made, _, failed = _measured_folder(generated, seconds, pool, composed=True)
         elif bundle is not None and samples > 0:
-            styles = styles_like([known_style(s.style, bundle) for s in sources], samples)
-            made, failed = _sampled(bundle, styles, seed, chosen, pool, save)
+            if styles == "even":
+                names = styles_evenly(list(bundle.styles), samples)
+            else:
+                names = styles_like([known_style(s.style, bundle) for s in sources], samples)
+            made, failed = _sampled(bundle, names, seed, chosen, pool, save)
     steps = [[m.steps for m in group if m.steps is not None] for group in (real, made)]
     real_runs, made_runs, against = _runs(steps[0], steps[1], dataset, index)
     real_pieces = _pieces(real, real_runs)
     made_pieces = _pieces(made, made_runs) if made else None
+    heard = [[m.heard for m in group if m.heard is not None] for group in (real, made)]
+    samples_of = [[m.sample for m in group if m.sample is not None] for group in (real, made)]
     return Report(
         settings={
             "model_id": bundle.model_id if bundle is not None else None,
             "samples": len(made),
             "seed": seed,
             "seconds": seconds,
+            "styles": styles,
             "sampling": None if bundle is None else {**bundle.sampling, **chosen},
         },
         nats=nats,
@@ -268,6 +268,12 @@ def evaluate(
         areas=_areas(real_pieces, made_pieces) if made_pieces is not None else None,
         halves=_halves(real_pieces, seed),
         runs_against=against,
+        listener=Listening(heard[0], heard[1], seconds),
+        two_sample=two_sample_test(
+            samples_of[0], samples_of[1], sets, workers or os.cpu_count() or 1
+        )
+        if made
+        else TwoSample(),
         skipped=[*skipped, *failed],
     )
 
@@ -279,16 +285,22 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=SAMPLES, help="0: nats per note alone")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each piece")
     parser.add_argument("--seed", type=int, default=0, help="of the first sample")
+    parser.add_argument(
+        "--styles", choices=STYLE_CHOICES, default="real", help="like the real ones, or evenly"
+    )
+    parser.add_argument("--sets", type=int, default=1, help="of samples, told from real each")
     parser.add_argument("--generated", type=Path, help="folder of MIDI to judge, not composed now")
     parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
-    for name in ("temperature", "top-p", "min-p", "recall"):
+    for name in ("temperature", "top-p", "min-p"):
         parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
     for name in ("top-k", "candidates"):
         parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
     parser.add_argument("--train-index", type=Path, help=f"instead of {INDEX.name}")
     parser.add_argument("--dataset", type=Path, help="dataset.py's: exact shared runs")
     parser.add_argument("--write-index", type=Path, help="make the index of --dataset, and end")
-    parser.add_argument("--plot", type=Path, help="PNG of the features' distributions")
+    parser.add_argument(
+        "--plot", type=Path, help="PNG of the features; one of the lag curve beside"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     a = parser.parse_args()
@@ -304,7 +316,7 @@ def main() -> None:
             return
         if a.real is None:
             raise EvaluationError("--real is missing: name a folder of real MIDI files")
-        fields = ("temperature", "top_p", "min_p", "top_k", "recall", "candidates")
+        fields = ("temperature", "top_p", "min_p", "top_k", "candidates")
         chosen = {name: getattr(a, name) for name in fields}
         report = evaluate(
             a.bundle,
@@ -318,6 +330,8 @@ def main() -> None:
             sampling={name: value for name, value in chosen.items() if value is not None},
             save=a.save,
             workers=a.workers,
+            styles=a.styles,
+            sets=a.sets,
         )
     except (ValueError, BundleError, OSError) as error:
         raise SystemExit(f"not evaluated: {error}") from error
@@ -325,7 +339,9 @@ def main() -> None:
     if a.plot is not None:
         a.plot.parent.mkdir(parents=True, exist_ok=True)
         report.plot(a.plot)
-        print(f"\n{a.plot}")
+        curve = a.plot.with_stem(f"{a.plot.stem}_lag_curve")
+        report.listener.plot(curve)
+        print(f"\n{a.plot}\n{curve}")
     if a.json:
         print(last_line(report))
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from listener import Listening
 from numpy.typing import NDArray
+from two_sample import TwoSample
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -29,12 +31,12 @@ HEADLINES = ("duplicates", "consonance", "scale_consistency", "groove", "bar_rep
 class Nats:
     """Summed negative log-likelihoods (nats) of the first minute of some pieces.
 
-    ``masked`` is under the grammar mask; ``forbidden`` counts the true tokens that it rules out,
-    which keep their likelihood without it.
+    ``total`` is of model and memory mixed, ``alone`` of the model; ``forbidden`` counts the true
+    tokens that the grammar rules out.
     """
 
     total: float = 0.0
-    masked: float = 0.0
+    alone: float = 0.0
     tokens: int = 0
     notes: int = 0
     forbidden: int = 0
@@ -109,6 +111,7 @@ class Report:
 
     ``nats`` by "all", "style NAME" and "source NAME"; empty without a bundle. ``settings`` says
     what was evaluated: model_id, seconds, seed, sampling. ``skipped``: (file, why), samples too.
+    ``listener`` is what a listener notices, ``two_sample`` whether a classifier tells them apart.
     """
 
     settings: dict[str, Any]
@@ -119,6 +122,8 @@ class Report:
     halves: list[Areas]
     runs_against: str
     skipped: list[tuple[str, str]]
+    listener: Listening
+    two_sample: TwoSample
 
     def to_json(self) -> dict[str, Any]:
         """Everything, rounded; the headlines are means over the pieces."""
@@ -128,7 +133,7 @@ class Report:
         real_runs = self.real.shared_runs()
         return {
             "nats_per_note": _rounded(whole.per_note) if whole else None,
-            "nats_per_note_masked": _rounded(whole.masked / max(whole.notes, 1)) if whole else None,
+            "nats_per_note_alone": _rounded(whole.alone / max(whole.notes, 1)) if whole else None,
             "oa": self.areas.mean() if self.areas else None,
             "oa_values": self.areas.mean_of_values() if self.areas else None,
             **{name: made.mean(name) if made else None for name in HEADLINES},
@@ -165,6 +170,8 @@ class Report:
                 }
                 for name in SCALARS
             },
+            "listener": self.listener.to_json(),
+            "two_sample": self.two_sample.to_json(),
             "pieces": {"real": len(self.real), "generated": len(made) if made else 0},
             "skipped": [{"file": name, "why": why} for name, why in self.skipped],
             **self.settings,
@@ -181,8 +188,8 @@ class Report:
         if self.nats:
             whole = self.nats["all"]
             lines.append(
-                f"nats per note           {whole.per_note:.3f}   under the grammar "
-                f"{facts['nats_per_note_masked']:.3f}; {whole.notes:,} notes of the first minutes"
+                f"nats per note           {whole.per_note:.3f}   the model alone "
+                f"{facts['nats_per_note_alone']:.3f}; {whole.notes:,} notes of the first minutes"
             )
             lines += [
                 f"  {name:<22}{nats.per_note:.3f}   {nats.notes:,} notes"
@@ -200,6 +207,9 @@ class Report:
                 )
         if self.real.runs:
             lines.append(f"  with {self.runs_against}")
+        if self.generated is not None:
+            lines.append(self.two_sample.line())
+        lines += ["", *self.listener.lines()]
         head = f"{'p10':>8} {'median':>8} {'p90':>8}"
         lines += [
             "",

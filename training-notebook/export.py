@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from archive_facts import NO_FACTS, facts_of
 from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
@@ -47,7 +48,6 @@ SAMPLING = {
     "top_p": 0.98,
     "top_k": 0,
     "min_p": 0.0,
-    "recall": 2.5,  # nats; LOG.md
     "candidates": 4,
     "duration_s": 90,
 }
@@ -106,8 +106,12 @@ def write_bundle(
     training: Mapping[str, Any],
     texts: Mapping[str, str],
     model: MusicModel,
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> Bundle:
-    """Writes the files to a new folder, puts it in ``out``'s place and returns it verified."""
+    """Writes the files to a new folder, puts it in ``out``'s place and returns it verified.
+
+    ``facts`` of the archive are those of `archive_facts.facts_of`.
+    """
     tokenizer = make_tokenizer()
     entries = vocabulary_entries(tokenizer)
     ids = {kind.lower(): tokenizer[f"{kind}_None"] for kind in ("PAD", "BOS", "EOS")}
@@ -129,6 +133,7 @@ def write_bundle(
             "ticks_per_beat": TICKS_PER_BEAT,
             "sampling": SAMPLING,
             "training": dict(training),
+            **facts,
         }
         (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
         for name, text in texts.items():
@@ -159,17 +164,18 @@ def export_bundle(
     training: Mapping[str, Any],
     calibration: tuple[Windows, NDArray[np.int64]] | None,
     texts: Mapping[str, str],
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> Bundle:
     """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32.
 
-    ``texts``: MODEL_CARD.md and what else lies beside it.
+    ``texts``: MODEL_CARD.md and what else lies beside it. ``facts``: `archive_facts.facts_of`.
     """
     config = bundle_config(model, calibration is not None)
     scales = None if calibration is None else calibrate_cache(model, *calibration)
     graph = build_graph(config, folded_weights(model), scales)
     if calibration is not None:
         graph = quantise_weights(graph)
-    return write_bundle(out, graph, config, training, texts, model)
+    return write_bundle(out, graph, config, training, texts, model, facts)
 
 
 @torch.no_grad()
@@ -240,8 +246,9 @@ def training_facts(
     held = np.flatnonzero(dataset.validation)
     tokenizer = make_tokenizer()
     return {
-        "pieces": int((~dataset.validation).sum()),
+        "pieces": int(dataset.training.sum()),
         "validation_pieces": len(held),
+        "test_pieces": int(dataset.test.sum()),
         "styles": {
             style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
         },
@@ -297,7 +304,8 @@ def release(
     texts = {"MODEL_CARD.md": model_card(training, data_note, evaluation)}
     if attribution:
         texts["ATTRIBUTION.md"] = attribution
-    return export_bundle(model, out, training, None if float32 else (windows, real), texts)
+    facts = facts_of(model, dataset)
+    return export_bundle(model, out, training, None if float32 else (windows, real), texts, facts)
 
 
 def main() -> None:

@@ -5,13 +5,16 @@ Nats per note compares models across tokenizers, which nats per token cannot.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import numpy as np
 import torch
 from model import MusicModel
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from windows import Batch, Windows, stack
+from windows import PREFIX, Batch, Windows, stack
 
 from generate_tokens.state import PITCH
 
@@ -28,19 +31,31 @@ def summed_loss(model: MusicModel, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
+def losses_of(
+    model: MusicModel, windows: Windows, pieces: NDArray[np.int64]
+) -> Iterator[NDArray[np.float32]]:
+    """By piece, the nats of each id of its first minute, [ids], from its first Bar on."""
+    model.eval()
+    device = model.norm.device
+    found = ((arrays, counted, piece) for arrays, counted, piece in windows.validation(pieces))
+    for _, parts in groupby(found, key=lambda part: part[2]):
+        losses = []
+        for arrays, counted, _ in parts:
+            ids, targets, *features = (tensor.to(device) for tensor in stack([arrays]))
+            logits = model(ids, *features)[0]
+            nats = functional.cross_entropy(logits, targets[0], reduction="none")
+            losses.append(nats[counted:].float().cpu().numpy())
+        yield np.concatenate(losses)
+    model.train()
+
+
 def nats_per_note(model: MusicModel, windows: Windows, pieces: NDArray[np.int64]) -> float:
     """Summed negative log-likelihood over the first minute of each piece, per note in it."""
-    model.eval()
     total, notes = 0.0, 0
     first, last = windows.vocabulary.ranges[PITCH]
-    device = model.norm.device
-    for arrays, counted, _ in windows.validation(pieces):
-        ids, targets, *features = (tensor.to(device) for tensor in stack([arrays]))
-        losses = functional.cross_entropy(model(ids, *features)[0], targets[0], reduction="none")[
-            counted:
-        ]
+    for piece, losses in zip(pieces, losses_of(model, windows, pieces), strict=True):
+        begin = windows.dataset.starts[piece] + PREFIX
+        ids = windows.dataset.ids[begin : begin + len(losses)]
         total += float(losses.sum())
-        kept = targets[0, counted:]
-        notes += int(((kept >= first) & (kept < last)).sum())
-    model.train()
+        notes += int(((ids >= first) & (ids < last)).sum())
     return total / max(notes, 1)

@@ -43,27 +43,31 @@ Composing short pieces in the styles that it was trained on. It is not meant to 
 composer, and what it writes is not a transcription of anything.
 
 ## Data and rights
-{training["pieces"]} pieces for training and {training["validation_pieces"]} held out, {training["dataset_tokens"]:,} tokens in all.
+{training["pieces"]} pieces for training, {training["validation_pieces"]} for validation and {training["test_pieces"]} for the test, {training["dataset_tokens"]:,} tokens in all.
 
 Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["styles"].items())}.
 
 {data_note.strip() or NO_NOTE}
 
+bundle.json also holds what the training pieces are like: of each its plan of form (which bars return
+to which, without a note), how many there are of each style, metre and tempo, and weights of copies
+that were fitted on some of them.
+
 ## Figures
 | what | value |
 |---|---|
-| nats per note, first minute of each held-out piece (PyTorch, float32) | {"none held out" if nats is None else nats} |
+| nats per note, first minute of each validation piece (PyTorch, float32) | {"none held out" if nats is None else nats} |
 | tokens seen in training | {training["tokens_seen"]:,} |
 | training time, wall | {training["wall_minutes"]} min |
-| released graph against PyTorch, the opening of the longest held-out piece: mean KL, nats | {parity["kl"]:.1e} |
+| released graph against PyTorch, the opening of the longest validation piece: mean KL, nats | {parity["kl"]:.1e} |
 | float32 graph against PyTorch: greatest logit difference | {training["parity_float32"]["max_logit_difference"]:.1e} |
 
-Printed by `python training-notebook/export.py`. Held-out pieces share no near-duplicate with the
-training pieces.
+Printed by `python training-notebook/export.py`. Validation and test pieces share no
+near-duplicate with the training pieces.
 {_compared(evaluation) if evaluation else ""}
 ## Limits
-Its window is {training["context"]} tokens: it cannot come back to what is further away. No dynamics of its
-own: `midi_save` adds metrical accents. Western notated music only, pitches 24 to 103, twelve
+Its window is {training["context"]} tokens: what is further away comes back by the plan of form and the
+sampler's memory, not by the model. No dynamics of its own: `midi_save` adds metrical accents. Western notated music only, pitches 24 to 103, twelve
 instrument families.
 
 ## Reproduce

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from held_out import require_test
 from tokenizer import make_tokenizer, vocabulary_entries
 
 from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
@@ -39,16 +40,19 @@ class Pieces:
     starts: IntArray
     seconds: NDArray[np.float32]
     validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
 
     @classmethod
     def load(cls, path: Path) -> Pieces:
+        """Raises ValueError for a dataset of an older version."""
         with np.load(path) as arrays:
+            require_test(arrays, path)
             return cls(**{k: arrays[k] for k in cls.__dataclass_fields__})
 
     @property
     def training(self) -> list[int]:
         """The pieces to count in."""
-        return [i for i, held in enumerate(self.validation) if not held]
+        return np.flatnonzero(~(self.validation | self.test)).tolist()
 
     def piece(self, index: int) -> IntArray:
         """The piece's ids, BOS and EOS included, int64 [tokens]."""
@@ -165,11 +169,17 @@ def first_minute(ids: IntArray, seconds: float, vocabulary: Vocabulary) -> int:
     return PREFIX + int(np.searchsorted(inside, share * inside[-1], side="right"))
 
 
-def nats_per_note(ngrams: NGrams, pieces: Pieces, vocabulary: Vocabulary) -> list[float]:
-    """By order from 1 on: summed nats of the validation pieces' first minutes, per note in them."""
+def nats_per_note(
+    ngrams: NGrams, pieces: Pieces, vocabulary: Vocabulary, held_out: NDArray[np.bool_]
+) -> list[float]:
+    """By order from 1 on: summed nats of the first minutes of some pieces, per note in them.
+
+    Args:
+        held_out: which pieces, bool [pieces]; at least one.
+    """
     first, last = vocabulary.ranges[PITCH]
     keys, notes = [], 0
-    for index in np.flatnonzero(pieces.validation).tolist():
+    for index in np.flatnonzero(held_out).tolist():
         ids = pieces.piece(index)
         stop = 1 + first_minute(ids, float(pieces.seconds[index]), vocabulary)
         keys.append(ngrams.keys(ids)[PREFIX:stop])
@@ -182,7 +192,7 @@ def nats_per_note(ngrams: NGrams, pieces: Pieces, vocabulary: Vocabulary) -> lis
 
 
 class Floor:
-    """The n-grams of a dataset's training pieces, with the order that foretells validation best."""
+    """The n-grams of a dataset's training pieces, with the order that predicts validation best."""
 
     def __init__(self, dataset: Path, highest: int = HIGHEST_ORDER) -> None:
         self.tokenizer = make_tokenizer()
@@ -190,14 +200,22 @@ class Floor:
         self.pieces = Pieces.load(dataset)
         training = [self.pieces.piece(i) for i in self.pieces.training]
         self.ngrams = NGrams(training, self.vocabulary.size, highest)
-        self.nats = nats_per_note(self.ngrams, self.pieces, self.vocabulary)
+        self.nats = self._nats(self.pieces.validation)
         self.order = 1 + int(np.argmin(self.nats))
 
+    def _nats(self, held_out: NDArray[np.bool_]) -> list[float]:
+        return nats_per_note(self.ngrams, self.pieces, self.vocabulary, held_out)
+
     def facts(self) -> dict[str, Any]:
-        """For the report: the order, its nats per note, and every order's."""
+        """For the report: the order, its nats per note on validation and test, and every order's.
+
+        Without test pieces the test's nats are None.
+        """
+        test = self._nats(self.pieces.test)[self.order - 1] if self.pieces.test.any() else None
         return {
             "order": self.order,
             "nats_per_note": round(self.nats[self.order - 1], 4),
+            "test_nats_per_note": None if test is None else round(test, 4),
             "nats_per_note_by_order": [round(nats, 4) for nats in self.nats],
             "unigram_nats_per_note": round(self.nats[0], 4),
         }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from held_out import require_test
 from numpy.typing import NDArray
 
 from generate_tokens.state import PITCH, TIMESIG, Vocabulary
@@ -140,10 +141,15 @@ def longest_shared(pieces: Sequence[Hashes], corpus: Sequence[Hashes] | None = N
 
 
 def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
-    """The steps of each training piece of a prepared dataset, read off its tokens."""
+    """The steps of each training piece of a prepared dataset, read off its tokens.
+
+    Raises:
+        ValueError: a dataset of an older version.
+    """
     with np.load(dataset) as arrays:
+        require_test(arrays, dataset)
         ids, ticks = arrays["ids"].astype(np.int64), arrays["tick"]
-        starts, held = arrays["starts"], arrays["validation"]
+        starts, held_out = arrays["starts"], arrays["validation"] | arrays["test"]
     kinds, values = np.array(vocabulary.kind)[ids], np.array(vocabulary.value)
     # ticks of 1/12 beat to ticks of 1/12 quarter: the beat is that of the metre in force
     per_tick = np.array(vocabulary.tick_quarters)[ids] * 12
@@ -151,7 +157,7 @@ def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
     moved = np.diff(ticks, prepend=0)
     moved[starts[:-1]] = 0
     onsets = np.cumsum(moved * per_tick[metre])
-    for piece in np.flatnonzero(~held):
+    for piece in np.flatnonzero(~held_out):
         inside = slice(starts[piece], starts[piece + 1])
         notes = kinds[inside] == PITCH
         yield steps_of(

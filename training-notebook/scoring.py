@@ -11,15 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from archive import Source
 from evaluation_report import Nats
 from features import duplicate_share, excerpt
+from listener import Heard, heard
 from miditok import MusicTokenizer
 from numpy.typing import NDArray
 from overlap import Hashes, steps_of
 from symusic.core import ScoreTick
+from two_sample import LONGEST_S, Sample, sample_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -28,10 +31,10 @@ from generate_tokens.compose import Composer
 from generate_tokens.errors import PieceError
 from generate_tokens.grammar import Grammar
 from generate_tokens.measures import scalar_features, vector_features
-from generate_tokens.request import Request
+from generate_tokens.request import LONGEST, Request
 from generate_tokens.sequence import Batch, TokenSequence
-from generate_tokens.state import PITCH, MusicState
-from midi_save.clean import clean_score
+from generate_tokens.state import PITCH
+from midi_save.clean import TICKS_PER_BEAT, clean_score
 from midi_save.detokenise import detokenise, load_tokenizer
 
 NATS_SECONDS = 60.0
@@ -40,7 +43,11 @@ UNREADABLE = (RuntimeError, OverflowError, ValueError, OSError)
 
 @dataclass
 class Measured:
-    """One piece: its features by name, and its notes as steps. ``why`` set when it is no use."""
+    """One piece: its features by name, and its notes as steps. ``why`` set when it is no use.
+
+    heard: what a listener notices in it. sample: its first minute for the two-sample test; None
+    for a short piece.
+    """
 
     name: str
     style: str = ""
@@ -48,6 +55,8 @@ class Measured:
     why: str = ""
     features: Mapping[str, NDArray[np.float64]] | None = None
     steps: Hashes | None = None
+    heard: Heard | None = None
+    sample: Sample | None = None
 
 
 def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
@@ -59,20 +68,39 @@ def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
     return raw, clean
 
 
+def _timed_ending(raw: ScoreTick) -> tuple[float, float]:
+    """Seconds of the piece, and from its last onset to its end, at the tempos that the file has.
+
+    A cleaned score has one tempo, and no ritardando.
+    """
+    timed: Any = raw.to("second")  # symusic types this by its argument's class only
+    notes = [track.notes.numpy() for track in timed.tracks if not track.is_drum and track.notes]
+    onset = np.concatenate([columns["time"] for columns in notes])
+    end = onset + np.concatenate([columns["duration"] for columns in notes])
+    return float(end.max()), float(end.max() - onset.max())
+
+
 def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
-    """Fills in the features of the first ``seconds``, or why there are none."""
+    """Fills in the features of the first ``seconds`` and of the ending, or why there are none."""
     try:
         raw, clean = _read(midi)
-        music = excerpt(clean, duplicate_share(raw), seconds)
+        duplicates = duplicate_share(raw)
+        music = excerpt(clean, duplicates, seconds)
+        length_s, last_chord_s = _timed_ending(raw)
+        all_s = clean.end() * 60 / clean.tempos[0].qpm / TICKS_PER_BEAT + 1
+        whole = excerpt(clean, duplicates, all_s)
+        minute = excerpt(clean, duplicates, LONGEST_S)
     except UNREADABLE as error:
         measured.why = f"unreadable: {str(error).partition(chr(10))[0][:80]}"
         return measured
-    if music is None:
+    if music is None or whole is None:
         measured.why = f"no note in the first {seconds:g} s"
         return measured
     scalars = {name: np.array([value]) for name, value in scalar_features(music).items()}
     measured.features = {**scalars, **vector_features(music)}
     measured.steps = steps_of(music.onset, music.pitch)
+    measured.heard = heard(music, whole, length_s, last_chord_s)
+    measured.sample = sample_of(minute, measured.style, length_s)
     return measured
 
 
@@ -106,46 +134,47 @@ def known_style(style: str, bundle: Bundle) -> str:
 
 def token_logits(
     composer: Composer, ids: Iterable[int], style: str
-) -> Iterator[tuple[NDArray[np.float32], MusicState]]:
-    """Teacher forcing through the deployed decoder and its sliding window.
+) -> Iterator[tuple[NDArray[np.float32], TokenSequence]]:
+    """Teacher forcing through the deployed decoder, its sliding window and the memory.
 
     Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
-    last, with the state before it. Both are overwritten by the next.
+    last, with the sequence before it. Both are overwritten by the next.
     """
     bundle = composer.bundle
-    sequence = TokenSequence(composer.vocabulary, bundle.bos_id, bundle.styles[style])
+    sequence = TokenSequence(
+        composer.vocabulary, bundle.bos_id, bundle.styles[style], composer.weights
+    )
+    sequence.begin_piece(None)
     batch = Batch(composer.decoder, [sequence])
     batch.replay(0)
-    yield batch.logits(0), sequence.state
+    yield batch.logits(0), sequence
     for token in ids:
         sequence.append(token)
         batch.push()
-        yield batch.logits(0), sequence.state
+        yield batch.logits(0), sequence
 
 
 def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:
     """Of the first minute of a piece, and of its end when that is in it, as in training.
 
-    ``ids`` without BOS, style and EOS.
+    The model is mixed with the memory as the sampler does it in a piece without a plan; nucleus
+    and guards, which only keep away from things, are left out. ``ids`` without BOS, style and EOS.
     """
     nats = Nats()
     grammar = Grammar(composer.vocabulary, composer.bundle.grammar)
-    masked = np.zeros(composer.vocabulary.size, np.float32)
     targets = [*ids, composer.bundle.eos_id]
-    for target, (logits, state) in zip(targets, token_logits(composer, ids, style), strict=True):
+    for target, (logits, sequence) in zip(targets, token_logits(composer, ids, style), strict=True):
+        state, memory = sequence.state, sequence.memory
         if state.seconds > NATS_SECONDS:
             break
         exact = logits.astype(np.float64)
         loss = np.logaddexp.reduce(exact) - exact[target]
-        grammar.mask(logits, state, masked, may_end=True)
-        permitted = masked[target] > -np.inf
-        nats.total += loss
-        nats.masked += (
-            np.logaddexp.reduce(masked, dtype=np.float64) - exact[target] if permitted else loss
-        )
+        named = memory.weight > 0 and target == memory.named
+        nats.total -= np.log((1 - memory.weight) * np.exp(-loss) + memory.weight * named)
+        nats.alone += loss
         nats.tokens += 1
         nats.notes += composer.vocabulary.kind[target] == PITCH
-        nats.forbidden += not permitted
+        nats.forbidden += not grammar.permits(target, state)
     return nats
 
 
@@ -161,7 +190,8 @@ def compose_midi(request: Request, directory: Path, model_id: str) -> bytes | st
     """A fresh piece as MIDI, or why there is none."""
     composer, tokenizer = _loaded(directory, model_id)
     ids = composer.compose(request, [], [], np.inf).ids
+    limit_s = LONGEST * request.duration_s
     try:
-        return detokenise(ids, tokenizer, composer.bundle, "").midi
+        return detokenise(ids, tokenizer, composer.bundle, "", limit_s).midi
     except PieceError as error:
         return str(error)

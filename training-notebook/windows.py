@@ -1,6 +1,6 @@
 """Training windows: where they begin and end, in which key, and what the model is told of the form.
 
-Draws batches from a prepared dataset, and cuts validation pieces into overlapping windows. Every
+Draws batches from a prepared dataset, and cuts held-out pieces into overlapping windows. Every
 draw comes from the generator that it is given. Knows neither the model nor the training loop.
 """
 
@@ -48,7 +48,7 @@ class Windows:
         self.dataset, self.vocabulary, self.context = dataset, vocabulary, context
         self.body = context - PREFIX  # tokens of the piece itself in one window
         lengths = np.diff(dataset.starts) - PREFIX
-        self.train = np.flatnonzero(~dataset.validation)
+        self.train = np.flatnonzero(dataset.training)
         if not len(self.train):
             raise ValueError("the dataset has no training piece: give more MIDI files")
         self.weights = lengths[self.train] / lengths[self.train].sum()

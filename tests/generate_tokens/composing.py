@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from generate_tokens.compose import (
-    Composer,
-    Composition,
-)
+from generate_tokens.compose import Composer, Composition
+from generate_tokens.motif import Motif
 from generate_tokens.request import Request, parse_request
 from generate_tokens.state import MusicState
 
@@ -26,16 +24,22 @@ class StepClock:
 
 
 def request_for(composer: Composer, **fields: Any) -> Request:
-    event = {"style": "folk", "seed": 3, "duration_s": 20, "candidates": 1, **fields}
+    event = {"style": "folk", "metre": "4/4", "tempo": 116, "seed": 3, "duration_s": 20}
+    event |= {"candidates": 1, **fields}
     return parse_request(event, composer.bundle, "2026-01-01T00:00:00Z")
 
 
 def in_rounds(
-    composer: Composer, request: Request, prompt: list[int], budget_s: float
+    composer: Composer,
+    request: Request,
+    prompt: list[int],
+    budget_s: float,
+    motif: Motif | None = None,
 ) -> Composition:
     candidates: list[list[int]] = []
     while True:
-        made = composer.compose(request, prompt, candidates, budget_s, StepClock())
+        clock = StepClock()
+        made = composer.compose(request, prompt, candidates, budget_s, clock, motif=motif)
         if made.finished:
             return made
         candidates = made.candidates

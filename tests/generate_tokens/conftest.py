@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from generate_tokens import handler
 from generate_tokens.bundle import Bundle
-from generate_tokens.compose import (
-    Composer,
-)
+from generate_tokens.compose import Composer
 from generate_tokens.grammar import Grammar
 from generate_tokens.state import BAR, TIMESIG, MusicState
+from generate_tokens.storage import TokenStore
+from tests.conftest import MUSIC_BUCKET
 from tests.generate_tokens.composing import FOREVER_S, request_for
 
 
 @pytest.fixture(scope="module")
 def composer(tiny_bundle: Path) -> Composer:
     return Composer(Bundle.load(tiny_bundle))
+
+
+@pytest.fixture(scope="module")
+def planned(planned_bundle: Path) -> Composer:
+    """The same model, with plans of form and a memory."""
+    return Composer(Bundle.load(planned_bundle))
+
+
+@pytest.fixture
+def lambda_composer(planned: Composer, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Composer:
+    """`planned`, as what the handler finds, with the in-process S3."""
+    store = TokenStore(MUSIC_BUCKET, planned.bundle, s3)
+    monkeypatch.setattr(handler, "load_composer", lambda: planned)
+    monkeypatch.setattr(handler, "load_store", lambda: store)
+    return planned
 
 
 @pytest.fixture(scope="module")

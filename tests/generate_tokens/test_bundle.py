@@ -13,6 +13,8 @@ import pytest
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError, ModelMismatchError, TokensError
 
+COPYING = {"suffix": [0.5], "suffix_in_new_bars": [0.5], "plan": [[0.5]]}
+
 
 @pytest.fixture
 def copy(bundle_dir_without_model: Path, tmp_path: Path) -> Path:
@@ -80,6 +82,23 @@ def test_a_manifest_that_is_no_json_object_is_named(content: bytes, copy: Path) 
         ("ids", {"pad": 0, "bos": 1, "eos": 100_000, "styles": {"folk": 3}}),
         ("ticks_per_beat", 0),
         ("sampling", {"temperature": 1}),
+        ("copying", {}),
+        ("copying", {**COPYING, "suffix": [1.0]}),
+        ("copying", {**COPYING, "suffix_in_new_bars": "0.5"}),
+        ("copying", {**COPYING, "plan": [[0.5, True]]}),
+        ("copying", {**COPYING, "plan": [0.5, [-0.1]]}),
+        ("plans", []),
+        ("plans", {"polka": {}}),
+        ("plans", {"folk": {"4/4": "0/12 4"}}),
+        ("plans", {"folk": {"4/4": [3]}}),
+        ("archive", {"polka": {}}),
+        ("archive", {"folk": {"5/17": {"97.09": 1}}}),
+        ("archive", {"folk": {"4/4": {"97": 1}}}),
+        ("archive", {"folk": {"4/4": {"97.09": 0}}}),
+        ("archive", {"folk": {"4/4": {"97.09": True}}}),
+        ("archive", {"folk": {"4/4": 3}}),
+        ("voices", "chorale"),
+        ("voices", ["polka"]),
         ("training", None),
     ],
 )

@@ -1,4 +1,4 @@
-"""The handler on an in-process S3: first round, resume, yesterday's tokens, the claim check."""
+"""The handler on an in-process S3: first round, resume, the claim check; test_series.py: days."""
 
 from __future__ import annotations
 
@@ -10,50 +10,19 @@ from typing import Any
 import pytest
 
 from generate_tokens import handler as module
-from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
 from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
-from generate_tokens.storage import TokenStore
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
 from tests.generate_tokens.composing import StepClock
+from tests.generate_tokens.days import PLENTY, Context, job
 
 EVENTS = Path(module.__file__).parent / "events"
 
 
-class Context:
-    """Lambda's context, with a fixed time left."""
-
-    def __init__(self, milliseconds: int) -> None:
-        self.milliseconds = milliseconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.milliseconds
-
-
-PLENTY = Context(600_000)
-
-
 @pytest.fixture
-def composer(tiny_bundle: Path, s3: Any, monkeypatch: pytest.MonkeyPatch) -> Composer:
-    composer = Composer(Bundle.load(tiny_bundle))
-    store = TokenStore(MUSIC_BUCKET, composer.bundle, s3)
-    monkeypatch.setattr(module, "load_composer", lambda: composer)
-    monkeypatch.setattr(module, "load_store", lambda: store)
-    return composer
-
-
-def job(**request: Any) -> dict[str, Any]:
-    return {
-        "request": {"duration_s": 6, "date": "2026-03-02", "candidates": 1, **request},
-        "execution": {"name": "run-1", "started": "2026-03-02T06:00:00Z"},
-    }
-
-
-def store_piece(s3: Any, date: str, content: dict[str, Any]) -> None:
-    s3.put_object(
-        Bucket=MUSIC_BUCKET, Key=f"neural-net/{date}_tokens.json", Body=json.dumps(content)
-    )
+def composer(lambda_composer: Composer) -> Composer:
+    return lambda_composer
 
 
 def test_the_first_day_starts_fresh_and_says_so(composer: Composer) -> None:
@@ -61,15 +30,6 @@ def test_the_first_day_starts_fresh_and_says_so(composer: Composer) -> None:
     assert made["finished"] and made["continued_from"] is None
     assert "no piece in the 31 days before 2026-03-02" in made["fresh_because"]
     assert made["request"]["style"] in composer.bundle.styles
-
-
-def test_the_next_day_goes_on_from_the_last(composer: Composer, s3: Any) -> None:
-    first = module.handler(job(style="hymn"), PLENTY)["generation"]
-    tokens = {"model_id": composer.bundle.model_id, "ids": first["tokens"]["ids"]}
-    store_piece(s3, "2026-03-02", tokens)
-    second = module.handler(job(date="2026-03-04"), PLENTY)["generation"]
-    assert second["continued_from"] == "2026-03-02" and second["fresh_because"] is None
-    assert second["request"]["style"] == "hymn" and second["prompt_ids"]
 
 
 def test_pieces_of_a_batch_differ_and_one_made_alone_is_the_same(composer: Composer) -> None:
@@ -100,33 +60,6 @@ def test_a_batch_is_checked_and_never_composed(composer: Composer) -> None:
     assert checked["items"] == [1, 2]
     with pytest.raises(EventError, match="piece is missing"):
         module.handler(job(pieces=2), PLENTY)
-
-
-def test_a_trial_goes_on_from_no_daily_piece(composer: Composer, s3: Any) -> None:
-    ids = module.handler(job(), PLENTY)["generation"]["tokens"]["ids"]
-    store_piece(s3, "2026-03-01", {"model_id": composer.bundle.model_id, "ids": ids})
-    assert module.handler(job(trial=True), PLENTY)["generation"]["continued_from"] is None
-
-
-def test_tokens_of_another_model_are_not_gone_on_from(composer: Composer, s3: Any) -> None:
-    store_piece(s3, "2026-03-01", {"model_id": "f" * 64, "ids": [1, 2]})
-    made = module.handler(job(), PLENTY)["generation"]
-    assert made["continued_from"] is None and "another model" in made["fresh_because"]
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [([], "no note to go on from"), ([60], "damaged"), ([13, 13], "damaged")],
-)
-def test_previous_ids_that_are_no_piece_are_not_gone_on_from(
-    composer: Composer, s3: Any, body: list[int], reason: str
-) -> None:
-    bundle = composer.bundle
-    ids = [bundle.bos_id, bundle.styles["folk"], *body, bundle.eos_id]
-    store_piece(s3, "2026-03-01", {"model_id": bundle.model_id, "ids": ids})
-    made = module.handler(job(), PLENTY)["generation"]
-    assert made["continued_from"] is None
-    assert reason in made["fresh_because"] and "2026-03-01" in made["fresh_because"]
 
 
 def test_an_unfinished_piece_is_taken_up_where_it_stopped(composer: Composer) -> None:
@@ -241,6 +174,18 @@ def test_no_time_at_all_is_named(composer: Composer) -> None:
         module.handler(job(prompt="fresh"), Context(0))
 
 
+def test_a_retired_field_is_said_in_a_log_line_and_does_nothing(
+    composer: Composer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = module.handler(job(prompt="fresh"), PLENTY)["generation"]
+    capsys.readouterr()
+    made = module.handler(job(prompt="fresh", recall=2.5), PLENTY)["generation"]
+    warning, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (warning["level"], warning["execution"]) == ("WARNING", "run-1")
+    assert "recall" in warning["message"] and "form" in warning["message"]
+    assert made["tokens"] == plain["tokens"]
+
+
 @pytest.mark.parametrize("rounds", [10**400, float("inf"), float("nan"), "3", True])
 def test_a_round_that_is_no_number_is_refused(composer: Composer, rounds: Any) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
@@ -249,10 +194,13 @@ def test_a_round_that_is_no_number_is_refused(composer: Composer, rounds: Any) -
         module.handler(made, PLENTY)
 
 
-def test_a_generation_without_its_style_is_refused(composer: Composer) -> None:
+@pytest.mark.parametrize("field", ["style", "metre", "tempo"])
+def test_a_generation_whose_request_is_still_open_is_refused(
+    composer: Composer, field: str
+) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
-    del made["generation"]["request"]["style"]
-    with pytest.raises(TokensError, match="style"):
+    del made["generation"]["request"][field]
+    with pytest.raises(TokensError, match=f"request.{field} is not settled"):
         module.handler(made, PLENTY)
 
 

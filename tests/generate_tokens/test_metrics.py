@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from generate_tokens import metrics as module
-from generate_tokens.choice import REAL
+from generate_tokens.bundle import Bundle
+from generate_tokens.choice import faults_of_piece
 from generate_tokens.errors import StorageError
 from generate_tokens.metrics import LONGEST_MESSAGE, UNITS, log_line, logs_errors
 from generate_tokens.request import MOST_CANDIDATES
+from generate_tokens.state import Vocabulary
 from tests.emf import EVENT_LIMIT_BYTES, metrics_in
 
 NAMESPACE = "midi-archive"
@@ -72,8 +74,8 @@ def test_without_metrics_the_line_has_facts_only() -> None:
 
 
 @pytest.mark.usefixtures("namespace")
-def test_the_faults_of_as_many_candidates_as_there_may_be_fit_in_a_line() -> None:
-    faults = dict.fromkeys(("length", "ending", *REAL), 0.1234)
+def test_the_faults_of_as_many_candidates_as_there_may_be_fit_in_a_line(bundle: Bundle) -> None:
+    faults = dict.fromkeys(faults_of_piece([], Vocabulary(bundle.vocabulary), 60), 0.1234)
     line = log_line({"faults": [faults] * MOST_CANDIDATES}, METRICS)
     assert metrics_in(line) and len(line) < EVENT_LIMIT_BYTES / 50
 

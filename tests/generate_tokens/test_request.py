@@ -15,12 +15,22 @@ from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import EventError, TokensError
-from generate_tokens.request import STARTED_BY, Request, parse_request, seed_of, seed_of_piece
+from generate_tokens.form import DRAWN, LETTERS, UNPLANNED
+from generate_tokens.request import (
+    RETIRED,
+    STARTED_BY,
+    TEMPO_RANGE,
+    Request,
+    nearest_tempo,
+    parse_request,
+    seed_of,
+    seed_of_piece,
+)
 
 STARTED = "2026-11-22T06:00:00Z"
 EVENTS = Path(__file__).parents[2] / "generate_tokens" / "events"
 NAMES = ["prompt", "style", "seed", "duration_s", "temperature", "top_p", "top_k", "min_p"]
-NAMES += ["recall", "date", "pieces", "piece", "trial"]
+NAMES += ["form", "metre", "tempo", "date", "pieces", "piece", "trial"]
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=20)
@@ -39,7 +49,9 @@ legal_events = st.fixed_dictionaries(
         "top_p": st.floats(0, 1, exclude_min=True),
         "top_k": st.integers(0, 1000),
         "min_p": st.floats(0, 1, exclude_max=True),
-        "recall": st.integers(0, 10) | st.floats(0, 10),
+        "form": st.sampled_from([DRAWN, UNPLANNED]) | st.from_regex(LETTERS, fullmatch=True),
+        "metre": st.sampled_from(["2/4", "3/4", "4/4", "6/8"]),
+        "tempo": st.integers(*TEMPO_RANGE) | st.floats(*TEMPO_RANGE),
         "date": st.dates(min_value=datetime.date(1970, 1, 1)).map(str),
         "trial": st.booleans(),
     },
@@ -65,7 +77,9 @@ def test_an_empty_event_takes_the_bundles_defaults(bundle: Bundle) -> None:
         top_p=0.95,
         top_k=0,
         min_p=0.0,
-        recall=0.0,
+        form=DRAWN,
+        metre=None,
+        tempo=None,
         candidates=1,
         budget_end="continue",
         date="2026-11-22",
@@ -96,6 +110,24 @@ def test_a_given_date_decides_the_seed(bundle: Bundle) -> None:
 def test_unknown_field_is_named_with_the_known_ones(bundle: Bundle) -> None:
     with pytest.raises(EventError, match=r"'durations'.*prompt, style, seed, duration_s"):
         parsed(bundle, durations=60)
+
+
+@pytest.mark.parametrize("name", RETIRED)
+@pytest.mark.parametrize("value", [0, 2.5, -1, "much", None, {"x": []}])
+def test_a_retired_field_is_accepted_whatever_it_holds_and_changes_nothing(
+    name: str, value: object, bundle: Bundle
+) -> None:
+    assert parsed(bundle, **{name: value}) == parsed(bundle)
+
+
+@given(tempo=st.floats(*TEMPO_RANGE))
+def test_a_tempo_becomes_the_bundles_nearest_and_stays_it(tempo: float, bundle: Bundle) -> None:
+    known = [float(value) for kind, value in bundle.vocabulary if kind == "Tempo"]
+    assert all(TEMPO_RANGE[0] <= each <= TEMPO_RANGE[1] for each in known)
+    found = parsed(bundle, tempo=tempo).tempo
+    assert found in known
+    assert abs(found - tempo) == min(abs(each - tempo) for each in known)
+    assert nearest_tempo(found, bundle) == found
 
 
 @pytest.mark.parametrize("event", [None, [], "fresh", 7, True])
@@ -136,8 +168,19 @@ def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle
         ("top_k", 1.5),
         ("min_p", 1),
         ("min_p", -0.1),
-        ("recall", -1),
-        ("recall", 10.5),
+        ("form", ""),
+        ("form", "aaba"),
+        ("form", "A B"),
+        ("form", "ABA\n"),
+        ("form", "A" * 33),
+        ("form", ["A"]),
+        ("metre", "5/17"),
+        ("metre", 4),
+        ("tempo", TEMPO_RANGE[0] - 1),
+        ("tempo", TEMPO_RANGE[1] + 0.5),
+        ("tempo", "120"),
+        ("tempo", math.nan),
+        ("tempo", True),
         ("date", "22.11.2026"),
         ("date", "2026-02-30"),
         ("date", "2026-W01-1"),

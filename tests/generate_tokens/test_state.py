@@ -146,15 +146,18 @@ def test_the_form_counts_bars_from_the_beginning(tokenizer: Any, vocabulary: Voc
     assert bars.tolist() == [0] + [1] * 7 + [2] * 5 + [3] * 5
 
 
-def test_bars_left_count_down_to_the_wanted_length(tokenizer: Any, vocabulary: Vocabulary) -> None:
+@pytest.mark.parametrize(("bars", "counted"), [(2.3, 2), (2.4, 2), (2.6, 3), (3.0, 3)])
+def test_bars_left_count_down_to_the_bar_line_nearest_to_the_wanted_length(
+    tokenizer: Any, vocabulary: Vocabulary, bars: float, counted: int
+) -> None:
     state = state_after(vocabulary, ids_of(tokenizer, "Bar_None", "TimeSig_4/4"))
     assert state.bars_left(60) is None
     state = state_after(vocabulary, ids_of(tokenizer, *START))
     bar_s = 3 * 60 / state.qpm
     lefts = []
     for _ in range(4):
-        lefts.append(state.bars_left(2.3 * bar_s))
+        lefts.append(state.bars_left(bars * bar_s))
         state.step(ids_of(tokenizer, "Position_24")[0])
-        assert state.bars_left(2.3 * bar_s) == lefts[-1], "the same in the middle of the bar"
+        assert state.bars_left(bars * bar_s) == lefts[-1], "the same in the middle of the bar"
         state.step(ids_of(tokenizer, "Bar_None")[0])
-    assert lefts == [3, 2, 1, 0]
+    assert lefts == [counted - begun for begun in range(4)]

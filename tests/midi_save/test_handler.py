@@ -23,6 +23,8 @@ from generate_tokens.errors import (
 )
 from generate_tokens.request import parse_request, seed_of_piece
 from generate_tokens.storage import TokenStore
+from midi_save.check import check_piece
+from midi_save.detokenise import detokenise, load_tokenizer
 from midi_save.handler import handler, load_parts
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
@@ -80,6 +82,36 @@ def test_a_generated_piece_is_saved(
     assert file.length == pytest.approx(record["duration_s"], abs=0.1)
     log = json.loads(capsys.readouterr().out)
     assert (log["task"], log["seed"], log["notes"]) == ("save", 7, len(NOTES))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "duration_s", "slows_down"),
+    [("duration", 90, True), ("budget", 90, False), ("duration", 5, False)],
+)
+def test_only_a_piece_that_ended_by_itself_slows_down(
+    stopped: str, duration_s: float, slows_down: bool, s3: Any, bundle: Bundle
+) -> None:
+    message = save_message(bundle, stopped=stopped)
+    message["job"]["generation"]["request"]["duration_s"] = duration_s
+    result = handler(message, None)
+    midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=result["latest"])["Body"].read()
+    ids = message["job"]["generation"]["tokens"]["ids"]
+    record = result["record"]
+    title = f"midi-archive {record['date']} seed 7 model {bundle.model_id[:8]}"
+    tokenizer = load_tokenizer(bundle)
+    assert (midi != detokenise(ids, tokenizer, bundle, title).midi) == slows_down
+    if slows_down:
+        assert midi == detokenise(ids, tokenizer, bundle, title, 1.15 * duration_s).midi
+        facts = check_piece(midi, record["notes"], record["programs"])
+        assert record["duration_s"] == facts.duration_s
+
+
+def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
+    plain = handler(save_message(bundle), None)["record"]
+    assert (plain["form"], plain["taken_up"]) == (None, None)
+    told = {"form": {"letters": ["A"], "bars": [8]}, "taken_up": {"bar": 2, "pitches": [60]}}
+    record = handler(save_message(bundle, **told), None)["record"]
+    assert {name: record[name] for name in told} == told
 
 
 def test_a_piece_of_a_batch_says_which_it_is(bundle: Bundle) -> None:
@@ -171,6 +203,8 @@ def test_a_bad_field_beside_the_prompt_fails_before_the_prompt_is_read() -> None
         ({"request": {}}, TokensError, "style is not resolved"),
         ({"request": None}, TokensError, "request must be an object"),
         ({"continued_from": 5}, TokensError, "continued_from"),
+        ({"form": "AABA"}, TokensError, "form must be an object"),
+        ({"taken_up": [60]}, TokensError, "taken_up must be an object"),
         ({"decode_s": None}, TokensError, "decode_s"),
     ],
 )

@@ -18,9 +18,9 @@ from baseline_corpus import (
     EVALUATED_SECONDS,
     Corpus,
     ids_of,
+    minute_windows,
     read_corpus,
     seed_tokenizer,
-    validation_windows,
 )
 from dataset import Dataset, Source, build_dataset, make_tokenizer, read_piece, vocabulary_entries
 from symusic.core import ScoreTick
@@ -69,6 +69,7 @@ def test_the_corpus_has_the_datasets_pieces_in_its_order(
     corpus: Corpus, dataset: Dataset, archive: Path
 ) -> None:
     assert np.array_equal(corpus.validation, dataset.validation)
+    assert np.array_equal(corpus.test, dataset.test) and corpus.test.any()
     paths = sorted(archive.rglob("*.mid"))
     assert corpus.collections.tolist() == [path.parent.name for path in paths]
     for i, path in enumerate(paths):
@@ -109,7 +110,7 @@ def test_the_first_minute_has_the_notes_that_our_models_has(tmp_path: Path) -> N
     for row, counted, piece in Windows(dataset, vocabulary, 64).validation(np.array([1, 2])):
         targets = row[0][1:][counted:]
         ours[piece] += int(((targets >= first) & (targets < last)).sum())
-    for piece, ids, counted in validation_windows(corpus, 64):
+    for piece, ids, counted in minute_windows(corpus, 64, corpus.validation):
         theirs[piece] += int(ids_of("Pitch")[ids[1:][counted:]].sum())
     assert ours == theirs and 0 < ours[1] < 600 and 0 < ours[2] < 800
 
@@ -119,7 +120,7 @@ def test_windows_count_every_target_once_and_see_half_a_window_before(
     corpus: Corpus, context: int
 ) -> None:
     counted: dict[int, list[int]] = {}
-    for piece, ids, first in validation_windows(corpus, context):
+    for piece, ids, first in minute_windows(corpus, context, corpus.validation):
         assert len(ids) <= context + 1
         assert first >= context // 2 or piece not in counted
         counted.setdefault(piece, []).extend(ids[1 + first :].tolist())
@@ -132,7 +133,7 @@ def test_windows_count_every_target_once_and_see_half_a_window_before(
 def test_a_model_that_knows_nothing_needs_log_v_nats_a_token(corpus: Corpus) -> None:
     model = SeedModel(TINY)
     torch.nn.init.zeros_(model.token.weight)  # also the head: all logits are 0
-    facts = nats_per_note(model, corpus, TINY.context)
+    facts = nats_per_note(model, corpus, TINY.context, corpus.validation)
     per_token = np.log(TINY.vocabulary)
     assert facts["pieces"] == 2
     assert facts["nats_per_note"] == pytest.approx(per_token * (5 * NOTES + 1) / NOTES, abs=1e-3)
@@ -163,7 +164,7 @@ def test_windows_are_of_training_pieces_in_any_key(corpus: Corpus) -> None:
     assert all(len(found) <= 1 for found in per_row)
     # 64 draws of twelve keys miss one of them with a chance of 12 * (11/12) ** 64 = 0.05
     assert len(set().union(*per_row)) >= 10 and set().union(*per_row) <= set(range(-5, 7))
-    held = np.flatnonzero(corpus.validation)
+    held = np.flatnonzero(corpus.validation | corpus.test)
     hidden = b"".join(
         corpus.ids[corpus.starts[i] : corpus.starts[i + 1]].astype(np.int64).tobytes() for i in held
     )
@@ -173,20 +174,22 @@ def test_windows_are_of_training_pieces_in_any_key(corpus: Corpus) -> None:
 def test_a_window_that_would_leave_the_keyboard_keeps_its_key(corpus: Corpus) -> None:
     ids = np.zeros(100, np.int16) + seed_tokenizer()["Velocity_95"]
     ids[[10, 50]] = seed_tokenizer()["Pitch_21"], seed_tokenizer()["Pitch_109"]
-    wide = replace(corpus, ids=ids, starts=np.array([0, 100]), validation=np.array([False]))
+    none = np.array([False])
+    wide = replace(corpus, ids=ids, starts=np.array([0, 100]), validation=none, test=none)
     rows = draw(wide, np.random.default_rng(0), replace(TINY, context=128), transpose=True)
     assert (rows[:, :100].numpy() == ids).all() and not rows[:, 100:].any()
 
 
 def test_training_lowers_the_loss_until_the_budget_is_spent(corpus: Corpus, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    before = nats_per_note(SeedModel(TINY), corpus, TINY.context)["nats_per_note"]
+    held = corpus.validation
+    before = nats_per_note(SeedModel(TINY), corpus, TINY.context, held)["nats_per_note"]
     config = replace(TINY, warmup_steps=5)
     model, spent = train(
         corpus, config, 60, tmp_path / "m.pt", compile_model=False, clock=ticking()
     )
     assert spent == {"steps": 60, "cpu_s": 60}
-    assert nats_per_note(model, corpus, TINY.context)["nats_per_note"] < before / 2
+    assert nats_per_note(model, corpus, TINY.context, held)["nats_per_note"] < before / 2
     assert json.loads((tmp_path / "m.jsonl").read_text().splitlines()[-1])["step"] == 50
 
 
@@ -291,6 +294,8 @@ def test_the_command_ends_with_its_figures(
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["tokens"] == facts["steps"] * 8 * 32 > 0
     assert facts["nats_per_note_without_velocity"] < facts["nats_per_note"]
+    assert facts["pieces"] == 2 and facts["test"]["pieces"] == 1
+    assert facts["test"]["nats_per_note"] != facts["nats_per_note"]
     assert facts["ngram"]["nats_per_note"] < facts["ngram"]["unigram_nats_per_note"]
     assert len(list((tmp_path / "out").glob("*.mid"))) == 2
     assert len(list((tmp_path / "floor").glob("*.mid"))) == 2

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
 from pathlib import Path
 
 import dataset as dataset_module
+import held_out
 import numpy as np
 import pytest
 from archive import Source
@@ -20,8 +22,10 @@ from dataset import (
     vocabulary_entries,
 )
 from dataset_report import Report
+from held_out import split
 from mido import Message, MidiFile, MidiTrack
 from near_duplicates import grouped
+from reserved import Reserved
 
 from generate_tokens.state import Vocabulary, features_of
 from tests.training.conftest import write_tune
@@ -79,9 +83,122 @@ def test_a_file_whose_ticks_overflow_is_left_out(tmp_path: Path) -> None:
 def test_a_small_collection_still_has_a_piece_to_validate_on(archive: Path) -> None:
     pieces = [read_piece(Source(p, "folk")) for p in sorted(archive.rglob("*.mid"))]
     dataset, _ = build_dataset(pieces, make_tokenizer())
-    assert 1 <= dataset.validation.sum() < len(pieces)
+    assert dataset.validation.sum() == 1 <= dataset.training.sum()
+    pair, _ = build_dataset(pieces[:2], make_tokenizer())
+    assert pair.validation.sum() == pair.training.sum() == 1 and not pair.test.any()
     alone, _ = build_dataset(pieces[:1], make_tokenizer())
-    assert not alone.validation.any(), "a single piece is to train on"
+    assert alone.training.all(), "a single piece is to train on"
+
+
+NOTHING = Reserved()
+
+
+def sources_of(count: int) -> list[Source]:
+    """Sources that exist by name only, each with a hash of its own."""
+    return [Source(Path(f"{i}.mid"), "folk", sha256=f"{i:064x}") for i in range(count)]
+
+
+def test_held_out_groups_are_whole_and_for_validation_or_for_the_test() -> None:
+    groups = [i // 3 for i in range(3000)]
+    validation, test = split(sources_of(3000), groups, NOTHING)
+    assert not (validation & test).any()
+    for held in (validation, test):
+        assert np.array_equal(held[::3], held[1::3]) and np.array_equal(held[::3], held[2::3])
+    # 4 % of 1,000 groups; less than 20 or more than 60 has a chance of about one in a thousand
+    count = (validation | test).sum() // 3
+    assert 20 <= count <= 60
+    # each by a coin: fewer than a quarter of 20 has a chance of one in two hundred
+    assert min(validation.sum(), test.sum()) // 3 >= count // 4
+
+    def digest(group: int) -> str:
+        return hashlib.sha256(f"{3 * group}.mid".encode()).hexdigest()
+
+
+def test_what_is_held_out_stays_so_when_files_are_added() -> None:
+    few, many = (split(sources_of(n), list(range(n)), NOTHING) for n in (2000, 3000))
+    for side in (0, 1):
+        assert np.array_equal(few[side], many[side][:2000])
+
+
+def test_large_groups_are_trained_on() -> None:
+    validation, test = split(sources_of(1000), [i // 5 for i in range(1000)], NOTHING)
+    assert not (validation | test).any()
+
+
+def test_listed_pieces_and_their_groups_are_for_the_test_and_move_no_other() -> None:
+    sources, groups = sources_of(1000), [i // 2 for i in range(1000)]
+    before = split(sources, groups, NOTHING)
+    listed = Reserved.parse([f"sha256 {s.sha256}" for s in sources[100:110]])
+    validation, test = split(sources, groups, listed)
+    assert test[100:110].all() and not (validation & test).any()
+    others = np.r_[0:100, 110:1000]
+    assert np.array_equal((before[0] | before[1])[others], (validation | test)[others])
+    odd = Reserved.parse([f"sha256 {sources[501].sha256}"])
+    assert split(sources, groups, odd)[1][500], "the other piece of its group"
+    everything = split(sources, [0] * 1000, odd)
+    assert everything[1].all(), "however large the group is"
+
+
+def test_a_near_duplicate_of_a_listed_piece_is_not_trained_on(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    shutil.copytree(archive, folder)
+    listed = write_tune(folder / "listed.mid", 77)
+    write_tune(folder / "the-same-longer.mid", 77, notes=130)
+    lines = f"# folk: by hand\nsha256 {hashlib.sha256(listed.read_bytes()).hexdigest()}\n"
+    (tmp_path / "list.txt").write_text(lines)
+    monkeypatch.setattr(held_out, "TEST_PIECES_FILE", tmp_path / "list.txt")
+    prepared = prepare([folder], tmp_path / "set.npz")
+    found = prepared.dataset.names[prepared.dataset.test].tolist()
+    assert {"listed.mid", "the-same-longer.mid"} < set(found), "and one of the twelve is drawn"
+    assert (prepared.report.validation, prepared.report.test) == (1, 3)
+    assert "1 for validation, 3 for the test" in prepared.report.summary()
+
+
+def test_the_committed_list_has_a_hundred_pieces() -> None:
+    listed = Reserved.load(held_out.TEST_PIECES_FILE)
+    assert len(listed.hashes) == 100 and not listed.works and not listed.pieces
+    assert not listed.hashes & Reserved.load().hashes, "reserved pieces are in no dataset at all"
+
+
+def test_held_out_files_are_copied_and_replace_those_of_before(
+    archive: Path, tmp_path: Path
+) -> None:
+    prepared = prepare([archive], tmp_path / "set.npz")
+    prepared.dataset.validation[:] = [i in (0, 4) for i in range(12)]
+    prepared.dataset.test[:] = [i == 5 for i in range(12)]
+    mine = tmp_path / "out" / "test" / "folk" / "mine.mid"
+    write_tune(mine, 1)
+    for _ in range(2):
+        folder = prepared.copy_held_out(tmp_path / "out")
+        for part in ("validation", "test"):
+            expected = [
+                prepared.sources[i] for i in np.flatnonzero(getattr(prepared.dataset, part))
+            ]
+            found = [p for p in sorted((folder / part).rglob("*.mid")) if p != mine]
+            assert {(p.parent.name, p.name[9:]) for p in found} == {
+                (source.style, source.path.name) for source in expected
+            }
+        prepared.dataset.validation[:] = False
+        prepared.dataset.test[:] = [i == 2 for i in range(12)]
+    assert mine.exists(), "only what it wrote is deleted"
+
+
+def test_a_dataset_without_test_pieces_is_refused_and_made_again(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "set.npz"
+    prepare([archive], path)
+    with np.load(path) as arrays:
+        older = {name: arrays[name] for name in arrays if name != "test"}
+    np.savez(path, **older)
+    with pytest.raises(ValueError, match=r"older version.*run dataset.py again"):
+        Dataset.load(path)
+    capsys.readouterr()
+    prepare([archive], path)
+    assert "taken as it is" not in capsys.readouterr().out
+    assert len(Dataset.load(path).test) == 12
 
 
 def test_a_fragment_is_left_out(tmp_path: Path) -> None:
@@ -152,6 +269,7 @@ def test_several_processes_read_what_one_reads(
     two = prepare([archive], tmp_path / "two.npz", workers=2)
     assert np.array_equal(one.dataset.ids, two.dataset.ids)
     assert np.array_equal(one.dataset.validation, two.dataset.validation)
+    assert np.array_equal(one.dataset.test, two.dataset.test)
 
 
 def test_the_report_counts_what_is_kept_and_names_what_is_not(

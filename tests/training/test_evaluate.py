@@ -1,8 +1,9 @@
-"""Evaluation: overlapped areas, shared runs, the decoder's nats, and the command line."""
+"""Evaluation: the decoder's nats, styles, steps of a dataset, and the command line."""
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -12,27 +13,21 @@ import evaluate
 import numpy as np
 import pytest
 import torch
+import two_sample
+from archive import Source
 from dataset import Dataset
-from evaluate import EvaluationError, styles_like
-from overlap import (
-    GRAM_NOTES,
-    Hashes,
-    RunIndex,
-    longest_shared,
-    overlapped_area,
-    overlapped_areas,
-    steps_of,
-    training_steps,
-)
-from scoring import nats_of
-from symusic.core import ScoreTick
+from evaluate import EvaluationError, style_in_name, styles_evenly, styles_like
+from overlap import Hashes, steps_of, training_steps
+from scoring import nats_of, token_logits
+from symusic.core import NoteTick, ScoreTick, TrackTick
 from tokenizer import make_tokenizer, vocabulary_entries
 from torch.nn import functional
 from windows import PREFIX, Windows
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.state import Vocabulary
+from generate_tokens.memory import Memory
+from generate_tokens.state import BAR, MusicState, Vocabulary
 from midi_save.clean import clean_score
 
 VOCABULARY = Vocabulary(vocabulary_entries(make_tokenizer()))
@@ -47,6 +42,8 @@ KEYS = {
     "longest_shared_run",
     "real",
     "oa_features",
+    "listener",
+    "two_sample",
     "skipped",
     "model_id",
     "samples",
@@ -57,82 +54,6 @@ KEYS = {
 @pytest.fixture(autouse=True)
 def without_a_shipped_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(evaluate, "INDEX", tmp_path / "none.npz")
-
-
-def random_steps(rng: np.random.Generator, notes: int) -> tuple[Any, Any]:
-    """Onsets and pitches of a random line: no run of it is another's by chance."""
-    return np.cumsum(rng.integers(1, 30, notes)), rng.integers(30, 100, notes)
-
-
-def test_a_set_overlaps_itself_and_not_one_far_away() -> None:
-    rng = np.random.default_rng(0)
-    samples = rng.normal(size=300)
-    assert overlapped_area(samples, samples) == pytest.approx(1)
-    assert overlapped_area(samples, samples + 20) < 0.01
-    assert overlapped_area(np.zeros(9), np.zeros(4)) == 1
-    assert overlapped_area(np.zeros(9), np.ones(4)) < 0.01
-    assert np.isnan(overlapped_area(samples, np.zeros(0)))
-    # two unit normals one apart: 2 * Phi(-1/2) = 0.617, less a little for the kernels' width
-    assert overlapped_area(samples, rng.normal(size=3000) + 1) == pytest.approx(0.617, abs=0.08)
-
-
-def test_mgevals_areas_fall_when_the_other_set_moves_away() -> None:
-    rng = np.random.default_rng(1)
-    real = {"a": rng.normal(size=(60, 1)), "b": rng.normal(size=(60, 12))}
-    other = {"a": rng.normal(size=(40, 1)), "b": rng.normal(size=(40, 12)) + 3}
-    real["a"][5], other["a"][7] = np.nan, np.nan
-    areas = overlapped_areas(real, other)
-    assert areas["a"] > 0.85 and areas["b"] < 0.2
-    assert np.isnan(overlapped_areas({"a": real["a"][:2]}, {"a": other["a"]})["a"])
-
-
-@pytest.mark.parametrize(("planted", "shift"), [(25, 0), (25, 5), (14, -3), (9, 2)])
-def test_the_longest_run_is_the_planted_one_in_any_key(planted: int, shift: int) -> None:
-    rng = np.random.default_rng(planted)
-    theirs, mine = random_steps(rng, 400), random_steps(rng, 200)
-    # 81 notes in, at another time and in another key; the notes around it differ
-    gaps = np.diff(theirs[0])[100 : 100 + planted - 1]
-    onsets = np.concatenate((np.diff(mine[0], prepend=0)[:81], gaps, [31]))
-    onset = np.cumsum(np.concatenate((onsets, rng.integers(1, 30, 50))))
-    pitch = rng.integers(30, 100, len(onset))
-    pitch[80 : 80 + planted] = theirs[1][100 : 100 + planted] + shift
-    corpus = [steps_of(*random_steps(rng, 300)), steps_of(*theirs)]
-    pieces = [steps_of(onset, pitch), steps_of(*random_steps(rng, 100))]
-    exact = longest_shared(pieces, corpus)
-    assert exact[0] == planted and exact[1] < 5
-    indexed = RunIndex.build(corpus).longest(pieces)
-    assert indexed == [max(planted, GRAM_NOTES - 1), GRAM_NOTES - 1]
-    assert longest_shared([pieces[0], *corpus])[0] == planted
-
-
-def test_a_run_that_a_piece_repeats_itself_is_not_shared() -> None:
-    onset, pitch = random_steps(np.random.default_rng(2), 30)
-    twice = np.concatenate((onset, onset + onset[-1] + 5)), np.concatenate((pitch, pitch))
-    assert longest_shared([steps_of(*twice), steps_of(onset[:3], pitch[::10])])[0] <= 2
-    assert longest_shared([], []) == [] and longest_shared([np.zeros(0, np.uint64)], []) == [0]
-
-
-def test_going_round_in_circles_is_no_long_run_to_the_index() -> None:
-    onset, pitch = random_steps(np.random.default_rng(4), 40)
-    circles = np.arange(300), np.resize(pitch[:5], 300)
-    known = np.arange(30), np.resize(pitch[:5], 30)
-    index = RunIndex.build([steps_of(*known), steps_of(onset, pitch)])
-    assert index.longest([steps_of(*circles), steps_of(onset, pitch)]) == [11 + 5, 40]
-    assert longest_shared([steps_of(*circles)], [steps_of(*known)]) == [30]
-
-
-def test_an_index_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    corpus = [steps_of(*random_steps(rng, n)) for n in (400, 50, 3)]
-    index = RunIndex.build(corpus)
-    index.save(tmp_path / "runs.npz")
-    again = RunIndex.load(tmp_path / "runs.npz")
-    assert np.array_equal(again.known, index.known)
-    assert (again.pieces, again.notes) == (3, 453) and again.longest(corpus) == [400, 50, 3]
-    assert RunIndex.build([]).longest(corpus) == [11, 11, 3]
-    (tmp_path / "other.npz").write_bytes(b"PK not an index")
-    with pytest.raises(ValueError, match="other.npz is no index.*--write-index"):
-        RunIndex.load(tmp_path / "other.npz")
 
 
 def steps_of_file(path: Path) -> Hashes:
@@ -148,7 +69,7 @@ def test_a_datasets_training_pieces_have_the_steps_of_their_files(
 ) -> None:
     dataset.save(tmp_path / "dataset.npz")
     files = {path.name: path for path in archive.rglob("*.mid")}
-    held = dataset.validation
+    held = dataset.validation | dataset.test
     expected = [steps_of_file(files[n]) for n in dataset.names[~held]]
     found = list(training_steps(tmp_path / "dataset.npz", VOCABULARY))
     assert len(found) == len(expected) > 0
@@ -159,6 +80,18 @@ def test_styles_are_sampled_in_the_real_pieces_proportions() -> None:
     styles = ["folk"] * 6 + ["chorale"] * 3 + ["hymn"]
     assert styles_like(styles, 20) == ["chorale"] * 6 + ["folk"] * 12 + ["hymn"] * 2
     assert len(styles_like(styles, 7)) == 7 and styles_like(styles, 1) == ["folk"]
+
+
+def test_even_styles_go_round() -> None:
+    assert styles_evenly(["folk", "hymn", "other"], 7) == ["folk", "hymn", "other"] * 2 + ["folk"]
+    assert styles_evenly(["folk"], 0) == []
+
+
+def test_a_composed_piece_is_of_the_style_that_its_name_begins_with() -> None:
+    names = ("chorale-17.mid", "Hymn-3.mid", "piece-4.mid")
+    found = [style_in_name(Source(Path("made", name), "other")).style for name in names]
+    assert found == ["chorale", "hymn", "other"]
+    assert style_in_name(Source(Path("folk", "2026-01-02.mid"), "folk")).style == "folk"
 
 
 @torch.no_grad()
@@ -180,9 +113,34 @@ def test_the_decoders_nats_are_those_of_teacher_forcing_in_the_same_windows(
     nats = nats_of(composer, dataset.ids[first:last].tolist(), "folk")
     assert nats.tokens == last - first + 1 > 3 * windows.body
     assert nats.notes == dataset.notes[piece]
-    assert nats.total == pytest.approx(expected, rel=1e-5)
-    # an untrained model gives the grammar's few choices hardly more than their share of 396 ids
-    assert nats.masked < 0.9 * nats.total and nats.forbidden == 0
+    assert nats.alone == pytest.approx(expected, rel=1e-5)
+    assert nats.total == nats.alone  # this bundle believes no copy
+    assert nats.forbidden == 0
+
+
+def test_what_the_memory_names_is_mixed_into_the_nats(
+    planned_bundle: Path, dataset: Dataset
+) -> None:
+    composer = Composer(Bundle.load(planned_bundle))
+    once = dataset.ids[dataset.starts[3] + PREFIX : dataset.starts[4] - 1].tolist()
+    bars = [i for i, token in enumerate(once) if VOCABULARY.kind[token] == BAR]
+    twice = [*once[: bars[4]], *once[bars[1] : bars[4]]]  # three bars come again
+    first, both = (nats_of(composer, ids, "folk") for ids in (twice[: bars[4]], twice))
+    assert both.alone > first.alone
+    # again they cost less than half of what they cost the model alone, and EOS costs the same
+    assert both.total - first.total < (both.alone - first.alone) / 2
+    expected, memory = 0.0, Memory(VOCABULARY, composer.weights)
+    memory.begin_piece()
+    state = MusicState(VOCABULARY)
+    targets = [*twice, composer.bundle.eos_id]
+    for target, (logits, _) in zip(targets, token_logits(composer, twice, "folk"), strict=True):
+        p = torch.from_numpy(logits).double().softmax(0)[target].item()
+        weight = memory.weight
+        expected -= math.log((1 - weight) * p + weight * (target == memory.named))
+        if target != composer.bundle.eos_id:
+            state.step(target)
+            memory.step(target, state)
+    assert both.total == pytest.approx(expected)
 
 
 def test_only_the_first_minute_counts(tiny_bundle: Path, dataset: Dataset) -> None:
@@ -227,6 +185,11 @@ def test_the_command_ends_with_one_line_of_json(
     assert found.keys() >= KEYS
     assert found["nats_per_note"] > 5 and 0 < found["oa"] < 1
     assert found["samples"] == len(list((tmp_path / "made").glob("*.mid"))) == 2
+    means = found["listener"]["means"]
+    assert means["last_chord_s"]["real"]["pieces"] == 3
+    assert means["last_chord_s"]["generated"]["pieces"] == 2
+    assert len(found["listener"]["lag_curve"]["generated"]) == 16
+    assert found["two_sample"]["auc"] is None  # two pieces cannot be judged
     assert found["duplicates"] == 0 and found["longest_shared_run"] > 0
     assert found["nats"].keys() == {
         "all",
@@ -241,6 +204,46 @@ def test_the_command_ends_with_one_line_of_json(
     assert again["nats_per_note"] is None and again["model_id"] is None
     assert again["oa_features"] == found["oa_features"]
     assert again["longest_shared_run"] == found["longest_shared_run"]
+    assert again["listener"] == found["listener"]
+
+
+def test_even_styles_are_composed_with_one_seed_after_the_other(
+    capsys: pytest.CaptureFixture[str], tiny_bundle: Path, real: Path, tmp_path: Path
+) -> None:
+    styles = list(Bundle.load(tiny_bundle).styles)
+    found = run(
+        capsys, "--bundle", tiny_bundle, "--real", real, "--samples", 3, "--candidates", 1,
+        "--seed", 7, "--styles", "even", "--save", tmp_path / "made",
+    )  # fmt: skip
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert made == {f"{styles[i % len(styles)]}-{7 + i}.mid" for i in range(3)}
+    assert found["styles"] == "even"
+
+
+def test_the_two_sample_test_sees_copies_and_strangers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(two_sample, "TREES", 40)
+    rng = np.random.default_rng(0)
+    for folder, step in (("real", 4), ("alike", 4), ("strange", 1)):
+        (tmp_path / folder).mkdir()
+        for number in range(24):
+            score = ScoreTick(480)
+            score.tracks.append(TrackTick("", 0, False))
+            for beat in range(100):  # 50 s
+                pitch = 60 + int(rng.integers(-step, step + 1)) * 2
+                score.tracks[0].notes.append(NoteTick(beat * 480, 480, pitch, 64))
+            score.dump_midi(tmp_path / folder / f"folk-{number}.mid")
+    alike, strange = (
+        run(
+            capsys, "--real", tmp_path / "real", "--generated", tmp_path / name,
+            "--sets", 1, "--workers", 1,
+        )["two_sample"]
+        for name in ("alike", "strange")
+    )  # fmt: skip
+    assert alike["pieces"] == {"real": 24, "in_each_set": 24}
+    # of two sets of 24 of one kind, the AUC has a standard deviation of about .08
+    assert 0.2 < alike["auc"] < 0.8 and strange["auc"] > 0.95
 
 
 def test_one_real_piece_and_no_samples_give_nats_alone(
@@ -255,6 +258,8 @@ def test_one_real_piece_and_no_samples_give_nats_alone(
     assert found["longest_shared_run"] is None and found["real"]["longest_shared_run"] == 0
     assert found["real"]["groove"] == 1
     assert plot.stat().st_size > 10_000
+    assert plot.with_name("features_lag_curve.png").stat().st_size > 5_000
+    assert found["listener"]["means"]["frozen"]["generated"] is None
 
 
 def test_pieces_copied_from_the_training_set_are_flagged(

@@ -9,6 +9,7 @@ FACTS = {
     "pieces": 5,
     "styles": {"folk": 4, "hymn": 2},
     "validation_pieces": 1,
+    "test_pieces": 3,
     "dataset_tokens": 999,
     "validation_nats_per_note": 3.21,
     "tokens_seen": 4096,
@@ -24,6 +25,7 @@ def test_the_card_holds_the_figures_and_the_note() -> None:
     card = model_card(FACTS, "My own songs, all mine.")
     assert "3.21" in card and "1,234 parameters" in card and "My own songs" in card
     assert "folk 4, hymn 2" in card
+    assert "5 pieces for training, 1 for validation and 3 for the test" in card
 
 
 def test_without_a_note_nothing_is_claimed_about_the_data() -> None:

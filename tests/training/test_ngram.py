@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,12 +123,24 @@ def floor(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Floor:
     return Floor(path, 4)
 
 
-def test_the_order_that_foretells_best_is_taken(floor: Floor) -> None:
+def test_the_order_that_predicts_best_is_taken(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(floor.nats) == 4
     assert floor.nats[floor.order - 1] == min(floor.nats) < floor.nats[0] / 2
     facts = floor.facts()
     assert facts["order"] == floor.order
     assert facts["nats_per_note"] < facts["unigram_nats_per_note"]
+    assert facts["test_nats_per_note"] < facts["unigram_nats_per_note"]
+    assert facts["test_nats_per_note"] != facts["nats_per_note"]
+    none = replace(floor.pieces, test=np.zeros_like(floor.pieces.test))
+    monkeypatch.setattr(floor, "pieces", none)
+    assert floor.facts()["test_nats_per_note"] is None
+
+
+def test_counts_are_of_training_pieces_only(floor: Floor, dataset: Dataset) -> None:
+    assert floor.pieces.training == np.flatnonzero(dataset.training).tolist()
+    assert len(floor.pieces.training) == 12 - 2 - 1
 
 
 def test_its_pieces_keep_to_the_grammar_and_decode_to_their_notes(

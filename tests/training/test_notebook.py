@@ -74,10 +74,10 @@ def test_the_bundle_that_it_writes_composes(executed: tuple[Path, list[Any]]) ->
 def test_it_shows_what_it_does(executed: tuple[Path, list[Any]]) -> None:
     outputs = [output for cell in executed[1] for output in cell.get("outputs", [])]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) == 5, "dataset, two piano rolls, loss, samples, features"
+    assert len(pictures) == 6, "dataset, two piano rolls, loss, samples, features, lag curve"
     text = "".join(o.text for o in outputs if o.output_type == "stream")
     assert "8 of 9 pieces" in text and "unreadable 1" in text
-    assert "100 steps" in text and re.search(r"\d\.\d\d nats per note on [12] held-out", text)
+    assert "100 steps" in text and re.search(r"\d\.\d\d nats per note on 1 validation", text)
     assert "BOS_None Style_" in text and "./run.sh" in text
 
 

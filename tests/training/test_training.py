@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trainer
+from copying import NO_WEIGHTS
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import compare, export_bundle, refuse_if_apart
 from loss import nats_per_note, summed_loss
@@ -312,7 +313,7 @@ def test_the_composers_windows_are_the_trainers(
     piece = int(windows.train[2])
     first = int(windows.dataset.starts[piece]) + PREFIX
     body = windows.dataset.ids[first : first + 200].tolist()
-    sequence = TokenSequence(VOCABULARY, bundle.bos_id, bundle.styles["folk"])
+    sequence = TokenSequence(VOCABULARY, bundle.bos_id, bundle.styles["folk"], NO_WEIGHTS)
     batch = Batch(Decoder(bundle), [sequence])
     for token in body[:prompted]:
         sequence.append(token)

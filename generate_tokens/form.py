@@ -1,0 +1,239 @@
+"""Plans of form: which bars of a piece return to which earlier ones, how exactly, and how high.
+
+A plan holds no notes. Those in the bundle are read off real pieces (training-notebook/plans.py);
+here they are written as text, drawn for a piece, made of letters, and named by letters. Knows bars
+by their number; not tokens, notes or models.
+
+A plan as text is the last chord and runs of bars. Of the chord it says where in its bar it is
+struck and how long it is held, in ticks, and its bass in semitones above the keynote::
+
+    0/36/0 4 4-4e 8 8-16v     4 new bars, 4 as 4 bars ago (exact), 8 new, 8 as 16 bars ago (varied)
+    0/36/0 2 1-1v+2 1-1v+2    a sequence: the second bar twice again, each time 2 semitones higher
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+LEVELS = "lve"  # loose, varied, exact
+LOOSE, VARIED, EXACT = range(3)
+NEAR = (0.85, 1.2)  # bars of a whole plan over the bars wanted
+FEWEST = 8  # plans to draw from; where there are less, longer ones are cut, then other styles asked
+MOST_BARS = 400  # of a plan; longer pieces are planned in several parts
+DRAWN, UNPLANNED = "drawn", "none"
+LETTERS = re.compile(r"[A-Z]{1,32}")
+_PLANS = 1  # keeps these draws apart from others of the same seed
+
+_ENDING = re.compile(r"(\d{1,3})/(\d{1,4})/(\d|10|11)(\+?)")
+_RUN = re.compile(rf"([1-9]\d{{0,2}})(?:-([1-9]\d{{0,2}})([{LEVELS}])([+-][1-9]\d?)?)?")
+
+
+@dataclass(frozen=True)
+class LastChord:
+    """How a piece ends.
+
+    Attributes:
+        at: where in its bar the last chord is struck, in ticks.
+        length: how long it is held, in ticks; 0 stands for about half a bar.
+        degree: its bass in semitones above the keynote, 0 to 11.
+    """
+
+    at: int = 0
+    length: int = 0
+    degree: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The form of one piece.
+
+    Attributes:
+        lags: by bar, how many bars ago the bar is that it returns to; 0: it is new.
+        levels: by bar, how exactly: `LOOSE`, `VARIED` or `EXACT`.
+        shifts: by bar, how many semitones higher than there; 0 in new bars.
+        ending: of the last chord.
+        whole: whether the piece that it is read off ends with it.
+    """
+
+    lags: tuple[int, ...]
+    levels: tuple[int, ...]
+    shifts: tuple[int, ...]
+    ending: LastChord = LastChord()
+    whole: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Plan:
+        """Raises ValueError for what `text` does not write."""
+        head, *runs = text.split()
+        ending = _ENDING.fullmatch(head)
+        found = [_RUN.fullmatch(run) for run in runs]
+        if ending is None or not found or None in found:
+            raise ValueError(f"{text[:40]!r} is no plan of form")
+        lags: list[int] = []
+        levels: list[int] = []
+        shifts: list[int] = []
+        for run in found:
+            assert run is not None
+            bars, lag = int(run[1]), int(run[2] or 0)
+            if lag > len(lags):
+                raise ValueError(f"{text[:40]!r}: bar {len(lags)} cannot return to {lag} bars ago")
+            lags += [lag] * bars
+            levels += [LEVELS.index(run[3]) if lag else LOOSE] * bars
+            shifts += [int(run[4] or 0)] * bars
+        if len(lags) > MOST_BARS:
+            raise ValueError(f"{text[:40]!r}: a plan has at most {MOST_BARS} bars")
+        chord = LastChord(int(ending[1]), int(ending[2]), int(ending[3]))
+        return cls(tuple(lags), tuple(levels), tuple(shifts), chord, not ending[4])
+
+    def text(self) -> str:
+        """The plan as `parse` reads it."""
+        chord = self.ending
+        words = [f"{chord.at}/{chord.length}/{chord.degree}" + "+" * (not self.whole)]
+        bars = zip(self.lags, self.levels, self.shifts, strict=True)
+        for (lag, level, shift), run in groupby(bars):
+            height = f"{shift:+}" if shift else ""
+            words.append(f"{len(list(run))}" + (f"-{lag}{LEVELS[level]}{height}" if lag else ""))
+        return " ".join(words)
+
+    @classmethod
+    def new(cls, bars: int) -> Plan:
+        """A plan in which nothing returns."""
+        return cls((0,) * bars, (LOOSE,) * bars, (0,) * bars)
+
+    def __add__(self, other: Plan) -> Plan:
+        """The bars of both, one plan after the other; the ending is the other's."""
+        return Plan(
+            self.lags + other.lags,
+            self.levels + other.levels,
+            self.shifts + other.shifts,
+            other.ending,
+        )
+
+    def cut(self, bars: int) -> Plan:
+        """The first so many bars."""
+        return replace(
+            self, lags=self.lags[:bars], levels=self.levels[:bars], shifts=self.shifts[:bars]
+        )
+
+    def sections(self, first: int = 0) -> list[tuple[str, int]]:
+        """The form by letters from bar ``first`` on: (letter, bars) of each section.
+
+        Sections are as long as they can be while none is ever taken up in its middle. A letter
+        with a prime returns less than exactly, or at another height.
+        """
+        count = len(self.lags)
+        roots = list(range(count))  # the new bar that each bar is a copy of
+        for bar, lag in enumerate(self.lags):
+            if lag:
+                roots[bar] = roots[bar - lag]
+        bars = zip(self.lags, self.levels, self.shifts, strict=True)
+        varied = [bool(lag) and (level < EXACT or shift != 0) for lag, level, shift in bars]
+        cuts = {roots[first]} if count > first else set()  # roots at which a section begins
+        for bar in range(first + 1, count):
+            # the copy begins or ends inside what it copies: that is divided there, too
+            if roots[bar] != roots[bar - 1] + 1 or bool(self.lags[bar]) != bool(self.lags[bar - 1]):
+                cuts |= {roots[bar], roots[bar - 1] + 1}
+        if count > first and self.lags[-1]:
+            cuts.add(roots[-1] + 1)  # so does the end of the piece
+        sections: list[tuple[str, int]] = []
+        letters: dict[int, str] = {}
+        starts = [
+            bar
+            for bar in range(first, count)
+            if bar == first or roots[bar] in cuts or roots[bar] != roots[bar - 1] + 1
+        ]
+        for start, stop in zip(starts, [*starts[1:], count], strict=True):
+            letter = letters.setdefault(roots[start], _letter(len(letters)))
+            prime = "'" if any(varied[start:stop]) else ""
+            sections.append((letter + prime, stop - start))
+        return sections
+
+
+def _letter(number: int) -> str:
+    """A to Z, then A2 to Z2 and so on."""
+    again, letter = divmod(number, 26)
+    return chr(ord("A") + letter) + (str(again + 1) if again else "")
+
+
+def plan_of_letters(letters: str, bars: int) -> Plan:
+    """Sections of equal length, one a letter; a letter that was there before returns exactly.
+
+    Where ``bars`` cannot be divided evenly, the bar that a section has more is new.
+    """
+    edges = [round(i * bars / len(letters)) for i in range(len(letters) + 1)]
+    first: dict[str, tuple[int, int]] = {}
+    lags = [0] * bars
+    for letter, start, stop in zip(letters, edges, edges[1:], strict=False):
+        source, end = first.setdefault(letter, (start, stop))
+        for bar in range(start, stop):
+            lag = start - source
+            lags[bar] = lag if bar - lag < end else 0
+    levels = tuple(EXACT if lag else LOOSE for lag in lags)
+    return Plan(tuple(lags), levels, (0,) * bars)
+
+
+class Plans:
+    """The plans of a bundle: ``{style: {metre: [text, ...]}}``.
+
+    Raises:
+        ValueError: a text is no plan.
+    """
+
+    def __init__(self, texts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        self._plans = {
+            (style, metre): [Plan.parse(text) for text in plans]
+            for style, by_metre in texts.items()
+            for metre, plans in by_metre.items()
+        }
+
+    def draw(self, style: str, metre: str, bars: int, seed: int) -> Plan:
+        """A plan of exactly so many bars: a function of its arguments and the bundle alone.
+
+        It is the whole form of a real piece of about that length where there are enough of them,
+        else the beginning of a longer one; of the style and metre where there are enough, else of
+        the metre in any style. What is longer than every plan goes through several.
+        """
+        rng = np.random.default_rng([seed, _PLANS])
+        plan = Plan.new(0)
+        while len(plan.lags) < bars:
+            left = bars - len(plan.lags)
+            found = self._fitting(style, metre, min(left, MOST_BARS))
+            plan += found[rng.integers(len(found))] if found else Plan.new(left)
+        return plan.cut(bars)
+
+    def _fitting(self, style: str, metre: str, bars: int) -> list[Plan]:
+        own = self._plans.get((style, metre), [])
+        near = [p for p in own if p.whole and NEAR[0] * bars <= len(p.lags) <= NEAR[1] * bars]
+        if len(near) >= FEWEST:
+            return near
+        longer = [p for p in own if len(p.lags) >= NEAR[0] * bars]
+        if len(longer) >= FEWEST:
+            return longer
+        others = [p for (_, m), plans in self._plans.items() if m == metre for p in plans]
+        return [p for p in others if len(p.lags) >= NEAR[0] * bars] or others
+
+
+def form_of_event(
+    form: str, plans: Plans, style: str, metre: str, bars: int, before: int, seed: int
+) -> Plan:
+    """The plan that an event's ``form`` asks for, of ``before`` bars of a prompt and ``bars``."""
+    if form == DRAWN:
+        return plans.draw(style, metre, before + bars, seed)
+    return Plan.new(before) + plan_of_letters(form, bars)
+
+
+def form_to_json(plan: Plan, first: int = 0) -> dict[str, Any]:
+    """What a record says of the form of the bars from ``first`` on."""
+    sections = plan.sections(first)
+    return {
+        "letters": [letter for letter, _ in sections],
+        "bars": [bars for _, bars in sections],
+        "lags": list(plan.lags[first:]),
+        "shifts": list(plan.shifts[first:]),
+    }

@@ -1,0 +1,43 @@
+"""Datasets of pieces that are written by hand, bar by bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from archive import Source
+from dataset import Dataset, Piece, build_dataset
+from plans import PieceOfDataset, pieces_of
+
+from generate_tokens.state import PITCH
+from tests.generate_tokens.music import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars
+
+
+def random_bars(seed: int, count: int, notes: int = 8) -> list[list[Note]]:
+    """Bars of eighth notes in two parts, each unlike the others."""
+    rng = np.random.default_rng(seed)
+    bars = []
+    for _ in range(count):
+        pitches = rng.choice(np.arange(60, 84), notes, replace=False).tolist()
+        bars.append(line(*((6 * tick, pitch, 6) for tick, pitch in enumerate(pitches))))
+    return bars
+
+
+def dataset_of(pieces: Iterable[tuple[str, Sequence[int]]]) -> Dataset:
+    """Of (style, ids behind BOS and style) each; all of them are trained on."""
+    made = []
+    for number, (style, ids) in enumerate(pieces):
+        notes = sum(VOCABULARY.kind[token] == PITCH for token in ids)
+        source = Source(Path(f"{number}.mid"), style, group=str(number))
+        made.append(Piece(source, ids=list(ids), notes=notes, seconds=30.0))
+    dataset, _ = build_dataset(made, TOKENIZER)
+    dataset.validation[:] = dataset.test[:] = False
+    return dataset
+
+
+def piece_of(
+    bars: Sequence[Iterable[Note]], style: str = "folk", metre: str = "4/4"
+) -> PieceOfDataset:
+    dataset = dataset_of([(style, joined(piece_of_bars(bars, metre)))])
+    return next(pieces_of(dataset, VOCABULARY, np.array([0])))

@@ -1,0 +1,179 @@
+"""What a bundle says of its archive: styles in voices, the command, and the export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import archive_facts
+import pytest
+from archive_facts import (
+    FEWEST_CHANGES,
+    FEWEST_PIECES,
+    MOST_PIECES,
+    NO_FACTS,
+    facts_of,
+    styles_in_voices,
+)
+from dataset import Dataset, make_tokenizer, vocabulary_entries
+from export import export_bundle, release
+from model import ModelConfig
+from trainer import TrainConfig, train
+
+from generate_tokens.bundle import FORMAT, Bundle
+from generate_tokens.compose import Composer
+from generate_tokens.form import Plans
+from generate_tokens.request import parse_request
+from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
+from tests.training.pieces import dataset_of
+
+# The inner voices move by thirds and sixths; all voices in parallel.
+IN_VOICES = ((48, 55, 64, 72), (48, 57, 65, 72), (48, 55, 64, 72), (47, 55, 62, 74))
+IN_PARALLEL = ((48, 55, 60, 64), (50, 57, 62, 65), (52, 59, 64, 67), (50, 57, 62, 65))
+
+
+def piece(chords: tuple[tuple[int, ...], ...], bars: int = 2 + FEWEST_CHANGES // 4) -> list[int]:
+    bar = line(*((12 * i, pitch, 12) for i, chord in enumerate(chords) for pitch in chord))
+    return joined(piece_of_bars([bar] * bars))
+
+
+def test_styles_without_parallels_are_in_voices() -> None:
+    solo = joined(piece_of_bars([line((0, 60, 24), (24, 62, 24))] * 8))
+    dataset = dataset_of(
+        [
+            *[("chorale", piece(IN_VOICES))] * FEWEST_PIECES,
+            *[("folk", piece(IN_PARALLEL))] * FEWEST_PIECES,
+            *[("hymn", piece(IN_VOICES))] * (FEWEST_PIECES - 1),  # too few to say
+            *[("romantic", solo)] * FEWEST_PIECES,  # not in four parts
+            *[("medieval", piece(IN_VOICES))] * FEWEST_PIECES,
+        ]
+    )
+    assert styles_in_voices(dataset, VOCABULARY) == ["chorale", "medieval"]
+    dataset.validation[0] = dataset.test[-1] = True  # what is held out has no part in it
+    assert styles_in_voices(dataset, VOCABULARY) == []
+
+
+def test_of_many_pieces_of_a_style_some_are_looked_at_from_first_to_last() -> None:
+    pieces = [("folk", piece(IN_VOICES))] * MOST_PIECES + [("folk", piece(IN_PARALLEL))] * 60
+    assert styles_in_voices(dataset_of(pieces), VOCABULARY) == []
+
+
+def test_pieces_with_hardly_a_change_of_chord_say_nothing() -> None:
+    few = FEWEST_CHANGES // 4  # bars; each has four chords
+    dataset = dataset_of([("folk", piece(IN_VOICES, few))] * FEWEST_PIECES)
+    assert styles_in_voices(dataset, VOCABULARY) == []
+
+
+@pytest.fixture
+def older(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle as the version before wrote it."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    for name in NO_FACTS:
+        del manifest[name]
+    manifest["format"] = FORMAT - 1
+    manifest["sampling"]["recall"] = 2.5
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, bundle: Path, dataset: Path) -> None:
+    arguments = ["archive_facts.py", "--bundle", str(bundle), "--dataset", str(dataset)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    archive_facts.main()
+
+
+def test_the_command_gives_an_older_bundle_what_it_lacks_and_leaves_its_model(
+    older: Path,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset.save(tmp_path / "dataset.npz")
+    model, before = (
+        (older / "model.onnx").read_bytes(),
+        json.loads((older / "bundle.json").read_text()),
+    )
+    run(monkeypatch, older, tmp_path / "dataset.npz")
+    bundle = Bundle.load(older)
+    assert (older / "model.onnx").read_bytes() == model
+    assert bundle.model_id == before["model_id"]
+    assert "recall" not in bundle.sampling
+    assert sum(len(p) for metres in bundle.plans.values() for p in metres.values()) > 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["voices"] == list(bundle.voices) and told["copying"] == bundle.copying
+    assert sorted(path.name for path in older.iterdir()) == sorted(
+        ["MODEL_CARD.md", "bundle.json", "model.onnx", "tokenizer.json", "weights.npz"]
+    )
+    composer = Composer(bundle)
+    request = parse_request({"duration_s": 8, "candidates": 1}, bundle, "2026-01-01")
+    made = composer.compose(request, [], [], 1e9)
+    assert made.finished and made.form is not None
+    run(monkeypatch, older, tmp_path / "dataset.npz")  # again: the same
+    assert Bundle.load(older) == bundle
+
+
+@pytest.mark.parametrize("missing", ["dataset", "weights"])
+def test_what_is_missing_is_named_and_nothing_is_written(
+    older: Path,
+    dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: str,
+) -> None:
+    before = (older / "bundle.json").read_bytes()
+    if missing == "weights":
+        dataset.save(tmp_path / "dataset.npz")
+        (older / "weights.npz").unlink()
+    with pytest.raises(SystemExit, match=rf"nothing was written: .*{missing}\.npz"):
+        run(monkeypatch, older, tmp_path / "dataset.npz")
+    assert (older / "bundle.json").read_bytes() == before
+
+
+def test_facts_are_the_manifests_fields(tiny_model: Any, dataset: Dataset, tmp_path: Path) -> None:
+    facts = facts_of(tiny_model, dataset)
+    assert facts.keys() == NO_FACTS.keys()
+    bundle = export_bundle(tiny_model, tmp_path / "model", {}, None, {"MODEL_CARD.md": "#"}, facts)
+    assert {name: getattr(bundle, name) for name in facts} == facts | {
+        "voices": tuple(facts["voices"])
+    }
+    Plans(bundle.plans)
+    pieces = sum(
+        n for metres in bundle.archive.values() for t in metres.values() for n in t.values()
+    )
+    assert pieces == int(dataset.training.sum())
+
+
+def test_a_bundle_without_facts_loads_and_composes_in_any_metre(tiny_bundle: Path) -> None:
+    bundle = Bundle.load(tiny_bundle)
+    assert (bundle.plans, bundle.archive, bundle.voices) == ({}, {}, ())
+    request = parse_request(
+        {"duration_s": 8, "candidates": 1, "metre": "6/8", "tempo": 90}, bundle, "2026-01-01"
+    )
+    assert Composer(bundle).compose(request, [], [], 1e9).finished
+
+
+def test_the_export_writes_plans_shares_and_weights(dataset: Dataset, tmp_path: Path) -> None:
+    vocabulary = vocabulary_entries(make_tokenizer())
+    config = ModelConfig(
+        vocabulary=len(vocabulary),
+        pitches=VOCABULARY.pitches,
+        programs=VOCABULARY.programs,
+        channels=64,
+        layers=1,
+        heads=2,
+        kv_heads=1,
+        hidden=64,
+        context=64,
+    )
+    recipe = TrainConfig(steps=2, tokens=256, short_context=32, warmup_steps=1)
+    train(dataset, config, recipe, tmp_path / "m.pt", compile_model=False)
+    bundle = release(tmp_path / "m.pt", dataset, tmp_path / "model", float32=True)
+    assert set(bundle.copying) == {"suffix", "suffix_in_new_bars", "plan"}
+    assert any(bundle.plans.values()) and any(bundle.archive.values())
+    assert bundle.training["steps"] == 2
