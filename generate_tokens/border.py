@@ -22,6 +22,12 @@ def require_object(value: object, where: str) -> dict[str, Any]:
     return value
 
 
+def require_list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise TokensError(f"{where} must be a list, got {type(value).__name__}")
+    return value
+
+
 def require_text(value: object, where: str) -> str:
     if not isinstance(value, str):
         raise TokensError(f"{where} must be a string, got {type(value).__name__}")

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from generate_tokens.errors import BundleError
+
 LEVELS = "lve"  # loose, varied, exact
 LOOSE, VARIED, EXACT = range(3)
 NEAR = (0.85, 1.2)  # bars of a whole plan over the bars wanted
@@ -181,16 +183,27 @@ def plan_of_letters(letters: str, bars: int) -> Plan:
 class Plans:
     """The plans of a bundle: ``{style: {metre: [text, ...]}}``.
 
-    Raises:
-        ValueError: a text is no plan.
+    Read when they are first asked for: all of them would cost a cold start 60 ms.
     """
 
     def __init__(self, texts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        self._plans = {
-            (style, metre): [Plan.parse(text) for text in plans]
-            for style, by_metre in texts.items()
-            for metre, plans in by_metre.items()
-        }
+        self._texts = texts
+        self._plans: dict[tuple[str, str], list[Plan]] = {}
+
+    def of(self, style: str, metre: str) -> list[Plan]:
+        """The plans of a style and metre.
+
+        Raises:
+            BundleError: a text is no plan.
+        """
+        plans = self._plans.get((style, metre))
+        if plans is None:
+            try:
+                plans = [Plan.parse(text) for text in self._texts.get(style, {}).get(metre, ())]
+            except ValueError as error:
+                raise BundleError(f"bundle.json: plans, {style} {metre}: {error}") from error
+            self._plans[style, metre] = plans
+        return plans
 
     def draw(self, style: str, metre: str, bars: int, seed: int) -> Plan:
         """A plan of exactly so many bars: a function of its arguments and the bundle alone.
@@ -208,14 +221,14 @@ class Plans:
         return plan.cut(bars)
 
     def _fitting(self, style: str, metre: str, bars: int) -> list[Plan]:
-        own = self._plans.get((style, metre), [])
+        own = self.of(style, metre)
         near = [p for p in own if p.whole and NEAR[0] * bars <= len(p.lags) <= NEAR[1] * bars]
         if len(near) >= FEWEST:
             return near
         longer = [p for p in own if len(p.lags) >= NEAR[0] * bars]
         if len(longer) >= FEWEST:
             return longer
-        others = [p for (_, m), plans in self._plans.items() if m == metre for p in plans]
+        others = [plan for other in self._texts for plan in self.of(other, metre)]
         return [p for p in others if len(p.lags) >= NEAR[0] * bars] or others
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from generate_tokens.border import (
     require_execution_name,
+    require_list,
     require_number,
     require_object,
     require_text,
@@ -108,8 +109,8 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
             fields.get("continued_from"), f"{where}.continued_from"
         ),
         fresh_because=require_text_or_none(fields.get("fresh_because"), f"{where}.fresh_because"),
-        form=_object_or_none(fields.get("form"), f"{where}.form"),
-        taken_up=_object_or_none(fields.get("taken_up"), f"{where}.taken_up"),
+        form=_form(fields.get("form"), f"{where}.form"),
+        taken_up=_taken_up(fields.get("taken_up"), f"{where}.taken_up"),
         stats={
             name: require_number(fields.get(name), f"{where}.{name}")
             for name in ("rounds", "decode_s", "tokens_per_s")
@@ -117,5 +118,33 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
     )
 
 
-def _object_or_none(value: object, where: str) -> dict[str, Any] | None:
-    return None if value is None else require_object(value, where)
+def _form(value: object, where: str) -> dict[str, Any] | None:
+    """The form as `generate_tokens.form.form_to_json` writes it, or None."""
+    if value is None:
+        return None
+    form = require_object(value, where)
+    letters = [
+        require_text(letter, f"{where}.letters")
+        for letter in require_list(form.get("letters"), f"{where}.letters")
+    ]
+    numbers = ("bars", "lags", "shifts")
+    return {
+        "letters": letters,
+        **{name: _integers(form.get(name), f"{where}.{name}") for name in numbers},
+    }
+
+
+def _taken_up(value: object, where: str) -> dict[str, Any] | None:
+    """What was taken up, as `generate_tokens.motif.MotifGuide.to_json` writes it, or None."""
+    if value is None:
+        return None
+    taken_up = require_object(value, where)
+    return {
+        "bar": int(require_number(taken_up.get("bar"), f"{where}.bar")),
+        "shift": int(require_number(taken_up.get("shift"), f"{where}.shift")),
+        "pitches": _integers(taken_up.get("pitches"), f"{where}.pitches"),
+    }
+
+
+def _integers(value: object, where: str) -> list[int]:
+    return [int(require_number(number, where)) for number in require_list(value, where)]

@@ -97,7 +97,7 @@ def main() -> None:
     half = path.with_suffix(".partial")
     half.write_text(json.dumps(manifest, indent=1) + "\n")
     half.replace(path)
-    Composer(Bundle.load(a.bundle))
+    Composer(Bundle.load(a.bundle))  # refuses what it cannot use
     counts = {style: sum(map(len, m.values())) for style, m in facts["plans"].items()}
     print(json.dumps({"plans": counts, "voices": facts["voices"], "copying": facts["copying"]}))
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from generate_tokens.errors import BundleError
 from generate_tokens.form import (
     DRAWN,
     EXACT,
@@ -116,9 +117,11 @@ def test_any_text_is_a_plan_or_a_value_error(text: str) -> None:
     assert Plan.parse(plan.text()) == plan
 
 
-def test_one_text_that_is_no_plan_refuses_them_all() -> None:
-    with pytest.raises(ValueError, match="4-9e"):
-        Plans({"folk": {"4/4": [runs("4"), runs("4", "4-9e")]}})
+def test_a_text_that_is_no_plan_is_refused_when_it_could_be_drawn() -> None:
+    known = Plans({"folk": {"4/4": [runs("4"), runs("4", "4-9e")], "3/4": [runs("4")]}})
+    assert len(known.draw("folk", "3/4", 4, 0).lags) == 4
+    with pytest.raises(BundleError, match="plans, folk 4/4.*4-9e"):
+        known.draw("folk", "4/4", 4, 0)
 
 
 @settings(max_examples=40)

@@ -109,7 +109,8 @@ def test_only_a_piece_that_ended_by_itself_slows_down(
 def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
     plain = handler(save_message(bundle), None)["record"]
     assert (plain["form"], plain["taken_up"]) == (None, None)
-    told = {"form": {"letters": ["A"], "bars": [8]}, "taken_up": {"bar": 2, "pitches": [60]}}
+    form = {"letters": ["A", "A'"], "bars": [2, 1], "lags": [0, 0, 2], "shifts": [0, 0, -3]}
+    told = {"form": form, "taken_up": {"bar": 2, "shift": 5, "pitches": [60]}}
     record = handler(save_message(bundle, **told), None)["record"]
     assert {name: record[name] for name in told} == told
 
@@ -204,6 +205,8 @@ def test_a_bad_field_beside_the_prompt_fails_before_the_prompt_is_read() -> None
         ({"request": None}, TokensError, "request must be an object"),
         ({"continued_from": 5}, TokensError, "continued_from"),
         ({"form": "AABA"}, TokensError, "form must be an object"),
+        ({"form": {"letters": ["A"], "bars": [8.5, None]}}, TokensError, "form.bars must be a"),
+        ({"taken_up": {"bar": "2"}}, TokensError, "taken_up.bar must be a number"),
         ({"taken_up": [60]}, TokensError, "taken_up must be an object"),
         ({"decode_s": None}, TokensError, "decode_s"),
     ],

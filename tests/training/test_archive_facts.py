@@ -142,7 +142,8 @@ def test_facts_are_the_manifests_fields(tiny_model: Any, dataset: Dataset, tmp_p
     assert {name: getattr(bundle, name) for name in facts} == facts | {
         "voices": tuple(facts["voices"])
     }
-    Plans(bundle.plans)
+    for style, metres in bundle.plans.items():
+        assert all(Plans(bundle.plans).of(style, metre) for metre in metres)
     pieces = sum(
         n for metres in bundle.archive.values() for t in metres.values() for n in t.values()
     )
