@@ -122,7 +122,7 @@ class Bundle:
             ticks_per_beat=ticks_per_beat,
             sampling=_sampling(manifest),
             copying=_copying(manifest),
-            plans=_plans(manifest, styles),
+            plans=_plans(manifest, styles, vocabulary),
             archive=_archive(manifest, styles, vocabulary),
             voices=_voices(manifest, styles),
             training=manifest.mapping("training"),
@@ -230,7 +230,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _copying(manifest: _Manifest) -> dict[str, Any]:
-    """The weights; how many there must be, the code that looks them up knows."""
+    """The weights; `memory.CopyWeights` knows how many there must be."""
     copying = manifest.mapping("copying")
     for name in ("suffix", "suffix_in_new_bars", "plan"):
         rows = copying.get(name)
@@ -244,14 +244,17 @@ def _flattened(rows: list[Any]) -> list[Any]:
     return [value for row in rows for value in (row if isinstance(row, list) else [row])]
 
 
-def _plans(manifest: _Manifest, styles: Mapping[str, int]) -> dict[str, dict[str, list[str]]]:
+def _plans(
+    manifest: _Manifest, styles: Mapping[str, int], vocabulary: tuple[tuple[str, str], ...]
+) -> dict[str, dict[str, list[str]]]:
     plans = manifest.mapping("plans")
     for style, by_metre in plans.items():
         if style not in styles or not isinstance(by_metre, dict):
             raise manifest.refused(f"plans, {style}", "a style with plans by metre")
         for metre, texts in by_metre.items():
-            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise manifest.refused(f"plans, {style} {metre}", "a list of texts")
+            known = ("TimeSig", metre) in vocabulary
+            if not known or not isinstance(texts, list) or not all(type(t) is str for t in texts):
+                raise manifest.refused(f"plans, {style} {metre}", "a metre with a list of texts")
     return plans
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from generate_tokens.harmony import FEW_CLASSES, ending_of, harmony_features
 from generate_tokens.measures import TICKS_PER_QUARTER, Music
-from generate_tokens.repetition import repetition_features
+from generate_tokens.repetition import longest_same_top
 from generate_tokens.state import BAR, DURATION, TICKS_PER_BEAT, TIMESIG, MusicState, Vocabulary
 
 LATEST_END_BARS = 2  # after the planned last bar; a piece that has not ended by then is cut there
@@ -65,13 +65,13 @@ def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
     music, _ = music_of(ids, vocabulary)
     if music is None:
         return {"stasis": 1.0, "same_top": 1.0}
-    harmony, repetition = harmony_features(music), repetition_features(music)
+    harmony = harmony_features(music)
     chord = _share(harmony["longest_chord_s"], LONG_CHORD_S, FROZEN_CHORD_S)
     classes = harmony["fewest_pitch_classes"]  # nan for a piece of under 10 s
     few = 0.0 if np.isnan(classes) else _share(-classes, -MANY_CLASSES, -MANY_CLASSES + 2)
     return {
         "stasis": round(max(chord, few), 4),
-        "same_top": round(_share(repetition["longest_same_top"], *SAME_TOP), 4),
+        "same_top": round(_share(longest_same_top(music), *SAME_TOP), 4),
     }
 
 

@@ -14,22 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.choice import LATEST_END_BARS, faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.draws import drawn
-from generate_tokens.ending import LAST_BARS
 from generate_tokens.errors import BudgetError, BundleError, TokensError
-from generate_tokens.form import UNPLANNED, Plan, Plans, form_of_event, form_to_json
+from generate_tokens.form import UNPLANNED, Plan, Plans, form_of_event
 from generate_tokens.grammar import Grammar
 from generate_tokens.memory import CopyWeights
-from generate_tokens.motif import COVERED, Motif, MotifGuide, place_for
-from generate_tokens.request import LONGEST, Request, parse_request
-from generate_tokens.sampling import Uniforms, sample
+from generate_tokens.motif import Motif, MotifGuide, place_for
+from generate_tokens.next_token import NextToken
+from generate_tokens.request import LONGEST_COMPOSED, Request, parse_request
+from generate_tokens.sampling import Uniforms
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
-from generate_tokens.stasis import LEAN
 from generate_tokens.state import (
     BAR,
     DURATION,
@@ -37,14 +35,12 @@ from generate_tokens.state import (
     KINDS,
     LONG_AGO_BARS,
     PAD,
-    PITCH,
     POSITION,
     STYLE,
     TICKS_PER_BEAT,
     MusicState,
     Vocabulary,
 )
-from generate_tokens.voices import LEAN as PARALLEL_LEAN
 
 # What is kept back of the budget, in units of the slowest step of the next one's kind (one that
 # slides the windows takes as long as thirty others): the next may be slower than all before, and
@@ -58,9 +54,6 @@ MOST_RESERVED = 0.75
 JUDGING = 1 / 400  # of such a slide for each id
 HALVING = 0.25  # share of the wanted length after which the worse half of the candidates leaves
 FINALISTS = 2  # that stay at least
-SECTION_LAG = (
-    3  # bars; what returns from so far back is a section, and no harmony that stands still
-)
 NO_STYLE = "other"
 UNFINISHED, ENDED, BUDGET = "unfinished", "duration", "budget"
 
@@ -76,9 +69,8 @@ class Composition:
         stopped: `UNFINISHED`; or what finished the piece: `ENDED` near its wanted length, or
             `BUDGET`.
         faults: by candidate, what it lost by name (`choice.faults_of`), where there was a choice.
-        form: the plan by letters and lags (`form.form_to_json`); None where there is none.
-        taken_up: of a finished piece with a motif, the bar in which it begins, from 0, by how many
-            semitones it was moved, and its pitches as they came.
+        plan: the form of the prompt's bars and the piece's; None where nothing was planned.
+        taken_up: of a finished piece, what has come of its motif (`motif.MotifGuide.to_json`).
         music_s: length of the piece, or of what there is of its longest candidate.
         sampled: tokens of all candidates in this call; ``decode_s`` the time that they took.
     """
@@ -87,7 +79,7 @@ class Composition:
     ids: list[int]
     stopped: str
     faults: list[dict[str, float]]
-    form: dict[str, Any] | None
+    plan: Plan | None
     taken_up: dict[str, Any] | None
     music_s: float
     sampled: int
@@ -119,9 +111,7 @@ class Composer:
             self.weights = CopyWeights(**bundle.copying)
             self.vocabulary = Vocabulary(bundle.vocabulary)
             self._grammar = Grammar(self.vocabulary, bundle.grammar)
-            self._durations = slice(*self.vocabulary.ranges[DURATION])
-            self._ticks = np.array(self.vocabulary.value[self._durations])
-            self._pitches = range(*self.vocabulary.ranges[PITCH])
+            self._next = NextToken(self.vocabulary, self._grammar)
             if bundle.ticks_per_beat != TICKS_PER_BEAT:
                 raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
             defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
@@ -136,7 +126,7 @@ class Composer:
         sequence = self.sequence(request, self.plan(request, []))
         batch = Batch(self.decoder, [sequence])
         batch.replay(0)
-        self._sample(sequence, batch.logits(0), request, 0.5, None)
+        self._next.of(sequence, batch.logits(0), request, 0.5, None)
         bar = self.vocabulary.ranges[BAR][0]
         for _ in range(batch.kept):
             sequence.append(bar)
@@ -214,8 +204,8 @@ class Composer:
                 else:
                     uniform = uniforms[number][index]
                     logits = batch.logits(slot)
-                    token = self._sample(sequence, logits, request, uniform, guides[number])
-                if self._ends(sequence, token):
+                    token = self._next.of(sequence, logits, request, uniform, guides[number])
+                if self._ends(sequence, token, request):
                     ids.append(self.bundle.eos_id)
                     over = True
                 else:
@@ -251,7 +241,7 @@ class Composer:
             ids=chosen,
             stopped=stopped,
             faults=faults,
-            form=None if plan is None else form_to_json(plan, self.count_bars(prompt)),
+            plan=plan,
             taken_up=taken_up,
             music_s=round(longest_s, 3),
             sampled=sampled,
@@ -421,81 +411,17 @@ class Composer:
             return faults_of_piece(body, self.vocabulary, request.duration_s)
         return faults_of(ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:], self.vocabulary)
 
-    def _sample(
-        self,
-        sequence: TokenSequence,
-        logits: NDArray[np.float32],
-        request: Request,
-        uniform: float,
-        guide: MotifGuide | None,
-    ) -> int:
-        """The next token; changes ``logits``."""
-        state, memory = sequence.state, sequence.memory
-        left = sequence.left
-        may_end = left is not None and left <= 1
-        ids = self._grammar.choices(state, may_end)
-        if request.form != UNPLANNED and left is not None and left <= LAST_BARS:
-            ends = sequence.ending.lean(logits, state, left)
-        else:
-            ends = False
-        stands_still = bool(sequence.stasis.worn_out) and memory.lag < SECTION_LAG
-        self._lean(sequence, logits, stands_still=stands_still)
-        following = guide is not None and guide.active
-        if guide is not None:
-            for token in guide.covering(state):
-                logits[token] -= COVERED
-        if state.kind == PITCH and state.qpm:  # nothing is held on beyond the end, whoever wants it
-            room_s = LONGEST * request.duration_s - state.seconds
-            room_ticks = room_s / state.seconds_per_tick
-            if room_ticks < self._ticks[-1]:
-                logits[self._durations][1:][self._ticks[1:] > room_ticks] = -np.inf
-        named = memory.named
-        if (
-            memory.weight
-            and not (stands_still or ends or following)
-            and named in self._grammar.members(ids)
-            and logits[named] > -np.inf
-        ):
-            # The mixture (memory.py), one uniform for both: below the weight it takes the named
-            # id, above it is the uniform of the model's own choice.
-            # At temperature 0 the likelier of the two.
-            if (uniform if request.temperature else 0.5) < memory.weight:
-                return named
-            uniform = (uniform - memory.weight) / (1 - memory.weight)
-        settings = (request.temperature, request.top_k, request.top_p, request.min_p)
-        try:
-            token = int(ids[sample(logits[ids], uniform, *settings)])
-        except ValueError as error:  # never of what was sampled here
-            raise TokensError("after these ids every pitch sounds already") from error
-        if guide is not None and following:
-            members = self._grammar.members(ids)
-            return guide.steer(token, state, lambda i: i in members and logits[i] > -np.inf)
-        return token
-
-    def _lean(
-        self, sequence: TokenSequence, logits: NDArray[np.float32], *, stands_still: bool
-    ) -> None:
-        """What must not follow gets -inf, and what should not loses some nats."""
-        state = sequence.state
-        if stands_still:
-            for token in sequence.stasis.worn_out:
-                logits[token] -= LEAN
-        top, nats = sequence.stasis.top
-        if nats:
-            logits[top] -= nats
-        if sequence.voices is not None:
-            for pitch in sequence.voices.parallels(state):
-                if 0 <= pitch < len(self._pitches):
-                    logits[self._pitches[pitch]] -= PARALLEL_LEAN
-        for token in self._grammar.struck(state):
-            logits[token] = -np.inf
-        for token in sequence.variety.left_out:
-            logits[token] = -np.inf
-
-    def _ends(self, sequence: TokenSequence, token: int) -> bool:
-        """Whether the piece is over: by its own end, or cut before a bar that is too late."""
-        kind = self.vocabulary.kind[token]
-        return kind == EOS or (kind == BAR and (sequence.left or 0) <= -LATEST_END_BARS)
+    def _ends(self, sequence: TokenSequence, token: int, request: Request) -> bool:
+        """Whether the piece is over: by its own end, or cut before a place that is too late."""
+        state, kind = sequence.state, self.vocabulary.kind[token]
+        if kind == EOS or (kind == BAR and (sequence.left or 0) <= -LATEST_END_BARS):
+            return True
+        if kind not in (BAR, POSITION) or not state.notes:
+            return False
+        place = state.bar_ticks if kind == BAR else int(self.vocabulary.value[token])
+        until_s = (state.bar_tick + place - state.tick) * state.seconds_per_tick
+        end_s = state.seconds + until_s + state.seconds_per_tick  # of the shortest note there
+        return end_s > LONGEST_COMPOSED * request.duration_s
 
     def _choose(
         self, pieces: Sequence[list[int]], request: Request

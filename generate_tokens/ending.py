@@ -26,7 +26,7 @@ SHORTEST, LONGEST = 0.75, 1.1  # of the length that the plan's piece holds its l
 LAST_BARS = 2  # in which a piece is led
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # semitones of major, of minor
 LONGEST_S = 2.4  # that a last chord is held: the plan's piece may have a faster tempo
-FEWEST_BARS = 3  # begun before a piece is led anywhere
+FEWEST_BARS = 3  # begun before the harmony is led anywhere
 
 
 class Ending:
@@ -79,14 +79,18 @@ class Ending:
 
         Returns whether the end has begun, so that nothing is to be copied any more.
         """
-        key = self._key
-        if key is None or left > LAST_BARS or state.bars < FEWEST_BARS:
+        if left > LAST_BARS or not state.seconds_per_tick:
             return False
+        key = self._key if state.bars >= FEWEST_BARS else None
         at = self._chord.at if self._chord.at < state.bar_ticks else 0
+        began_s = state.seconds - (state.tick - state.bar_tick) * state.seconds_per_tick
+        if left <= 1 and began_s < state.seconds_per_tick:  # a piece of one bar: not just a chord
+            at = max(at, state.bar_ticks // 2)
         before_last_bar = left == 2
         if before_last_bar or state.position < at:
             to_go = at - max(state.position, 0) + (state.bar_ticks if before_last_bar else 0)
-            if to_go <= state.bar_ticks // 2 + 1 and not self._chord.degree:
+            near = to_go <= state.bar_ticks // 2 + 1
+            if near and key is not None and not self._chord.degree:
                 self._towards(logits, state, key, (7, 11, 2, 5), 7, TOWARDS_DOMINANT)
             logits[self._durations][self._ticks > to_go] -= NEVER  # nothing is held into it
             if not before_last_bar:
@@ -96,15 +100,16 @@ class Ending:
             return True
         root = self._chord.degree
         length = min(self._chord.length, LONGEST_S / state.seconds_per_tick)
-        third = 4 if (root + 4) % 12 in SCALES[key // 12] else 3
-        self._towards(logits, state, key, (root, root + third, root + 7), root, OUTSIDE)
+        if key is not None:
+            third = 4 if (root + 4) % 12 in SCALES[key // 12] else 3
+            self._towards(logits, state, key, (root, root + third, root + 7), root, OUTSIDE)
         least = length * SHORTEST or state.bar_ticks / 2
         most = max(length * LONGEST, 12) if length else state.bar_ticks
         logits[self._durations][(self._ticks < least) | (self._ticks > most)] -= OUTSIDE
         # To go on to another place is to stop here.
         going_on = np.append(logits[self._positions], logits[[self._bar, self._eos]])
         logits[self._eos] = np.logaddexp.reduce(going_on.astype(np.float64))
-        if state.sounding.bit_count() < np.median(self._voices):
+        if self._voices and state.sounding.bit_count() < np.median(self._voices):
             logits[self._eos] -= THIN
         logits[self._positions] -= NEVER
         logits[self._bar] -= NEVER

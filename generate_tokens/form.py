@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from generate_tokens.errors import BundleError
+from generate_tokens.errors import BundleError, EventError
 
 LEVELS = "lve"  # loose, varied, exact
 LOOSE, VARIED, EXACT = range(3)
@@ -29,11 +29,13 @@ NEAR = (0.85, 1.2)  # bars of a whole plan over the bars wanted
 FEWEST = 8  # plans to draw from; where there are less, longer ones are cut, then other styles asked
 MOST_BARS = 400  # of a plan; longer pieces are planned in several parts
 DRAWN, UNPLANNED = "drawn", "none"
+# Behind the seed, so that the draw shares no number with another: draws.py has (0, 0, 1), and the
+# uniforms of tokens end in a 0 (numpy takes [seed, 1] for [seed, 1, 0, 0]).
+_STREAM = (0, 0, 2)
 LETTERS = re.compile(r"[A-Z]{1,32}")
-_PLANS = 1  # keeps these draws apart from others of the same seed
 
 _ENDING = re.compile(r"(\d{1,3})/(\d{1,4})/(\d|10|11)(\+?)")
-_RUN = re.compile(rf"([1-9]\d{{0,2}})(?:-([1-9]\d{{0,2}})([{LEVELS}])([+-][1-9]\d?)?)?")
+_RUN = re.compile(rf"([1-9]\d{{0,4}})(?:-([1-9]\d{{0,2}})([{LEVELS}])([+-][1-9]\d?)?)?")
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ class Plan:
     whole: bool = True
 
     @classmethod
-    def parse(cls, text: str) -> Plan:
-        """Raises ValueError for what `text` does not write."""
+    def parse(cls, text: str, most_bars: int = MOST_BARS) -> Plan:
+        """Raises ValueError for what `text` does not write, or for more bars."""
         head, *runs = text.split()
         ending = _ENDING.fullmatch(head)
         found = [_RUN.fullmatch(run) for run in runs]
@@ -82,14 +84,14 @@ class Plan:
         shifts: list[int] = []
         for run in found:
             assert run is not None
+            if len(lags) + int(run[1]) > most_bars:
+                raise ValueError(f"{text[:40]!r}: there are more than {most_bars} bars")
             bars, lag = int(run[1]), int(run[2] or 0)
             if lag > len(lags):
                 raise ValueError(f"{text[:40]!r}: bar {len(lags)} cannot return to {lag} bars ago")
             lags += [lag] * bars
             levels += [LEVELS.index(run[3]) if lag else LOOSE] * bars
             shifts += [int(run[4] or 0)] * bars
-        if len(lags) > MOST_BARS:
-            raise ValueError(f"{text[:40]!r}: a plan has at most {MOST_BARS} bars")
         chord = LastChord(int(ending[1]), int(ending[2]), int(ending[3]))
         return cls(tuple(lags), tuple(levels), tuple(shifts), chord, not ending[4])
 
@@ -166,16 +168,21 @@ def _letter(number: int) -> str:
 def plan_of_letters(letters: str, bars: int) -> Plan:
     """Sections of equal length, one a letter; a letter that was there before returns exactly.
 
-    Where ``bars`` cannot be divided evenly, the bar that a section has more is new.
+    Bars that are left over are new, and come last.
+
+    Raises:
+        EventError: there are more letters than bars.
     """
-    edges = [round(i * bars / len(letters)) for i in range(len(letters) + 1)]
-    first: dict[str, tuple[int, int]] = {}
+    length = bars // len(letters)
+    if not length:
+        raise EventError(
+            f"form {letters} has {len(letters)} sections, and a piece of this length, metre and "
+            f"tempo only {bars} bars: use fewer letters or a longer duration_s"
+        )
     lags = [0] * bars
-    for letter, start, stop in zip(letters, edges, edges[1:], strict=False):
-        source, end = first.setdefault(letter, (start, stop))
-        for bar in range(start, stop):
-            lag = start - source
-            lags[bar] = lag if bar - lag < end else 0
+    for number, letter in enumerate(letters):
+        lag = length * (number - letters.index(letter))
+        lags[number * length : (number + 1) * length] = [lag] * length
     levels = tuple(EXACT if lag else LOOSE for lag in lags)
     return Plan(tuple(lags), levels, (0,) * bars)
 
@@ -210,9 +217,9 @@ class Plans:
 
         It is the whole form of a real piece of about that length where there are enough of them,
         else the beginning of a longer one; of the style and metre where there are enough, else of
-        the metre in any style. What is longer than every plan goes through several.
+        the metre in any style, or of any. What is longer than every plan goes through several.
         """
-        rng = np.random.default_rng([seed, _PLANS])
+        rng = np.random.default_rng([seed, *_STREAM])
         plan = Plan.new(0)
         while len(plan.lags) < bars:
             left = bars - len(plan.lags)
@@ -229,6 +236,8 @@ class Plans:
         if len(longer) >= FEWEST:
             return longer
         others = [plan for other in self._texts for plan in self.of(other, metre)]
+        if not others:  # no piece has this metre
+            others = [p for s, metres in self._texts.items() for m in metres for p in self.of(s, m)]
         return [p for p in others if len(p.lags) >= NEAR[0] * bars] or others
 
 

@@ -166,6 +166,13 @@ def report(
     parts: Sequence[list[int]] = [made.ids] if made.finished else made.candidates
     ids = [token for part in parts for token in part]
     rounds = progress.rounds + 1
+    form = None
+    if made.finished and made.plan is not None:
+        form = {"plan": made.plan.text(), "from_bar": composer.count_bars(progress.prompt_ids)}
+    continued_from, fresh_because = progress.continued_from, progress.fresh_because
+    if made.finished and progress.motif_ids and made.taken_up is None:
+        fresh_because = f"the motif of {continued_from} found no place"
+        continued_from = None
     tokens: dict[str, Any] = {"ids": ids}
     if len(ids) > INLINE_TOKENS:
         uri = store.write_run(job.execution, rounds, ids)
@@ -174,11 +181,11 @@ def report(
     return {
         "model_id": composer.bundle.model_id,
         "request": progress.request.to_json(),
-        "continued_from": progress.continued_from,
-        "fresh_because": progress.fresh_because,
+        "continued_from": continued_from,
+        "fresh_because": fresh_because,
         "prompt_ids": progress.prompt_ids,
         "motif_ids": progress.motif_ids,
-        "form": made.form,
+        "form": form,
         "taken_up": made.taken_up,
         "tokens": tokens,
         "candidates": [len(part) for part in parts],

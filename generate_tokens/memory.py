@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from generate_tokens.form import Plan
+from generate_tokens.form import LEVELS, Plan
 from generate_tokens.repeats import NOTHING, Bars, Suffix
 from generate_tokens.state import TEMPO, MusicState, Vocabulary
 
@@ -47,6 +47,13 @@ class CopyWeights:
     suffix_in_new_bars: Sequence[float]
     plan: Sequence[Sequence[float]]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for tables of another size."""
+        rows = [self.suffix, self.suffix_in_new_bars, *self.plan]
+        sizes = [SUFFIX_CLASSES] * 2 + [RUN_CLASSES] * len(LEVELS)
+        if [len(row) for row in rows] != sizes:
+            raise ValueError(f"the weights of copies must have {sizes} values")
+
 
 class Memory:
     """Follows one sequence: the bars of its prompt, then its piece.
@@ -69,7 +76,9 @@ class Memory:
         self.lag = 0
         self._plan = plan
         table = weights.suffix if plan is None else weights.suffix_in_new_bars
-        self._suffix_weight = [table[class_of(n, SUFFIX_LENGTHS)] for n in range(98)]
+        self._suffix_weight = [
+            table[class_of(n, SUFFIX_LENGTHS)] for n in range(SUFFIX_LENGTHS[-1] + 2)
+        ]
         self._plan_weight = [
             [level[class_of(run, RUNS)] for run in range(RUNS[-1] + 2)] for level in weights.plan
         ]

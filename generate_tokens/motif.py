@@ -140,6 +140,7 @@ class MotifGuide:
         self._pending: list[tuple[int, int, int]] = []  # (tick, pitch id, duration id) of this bar
         self._bars: list[list[tuple[int, int, int]]] = []  # of the motif, as it will come
         self._program = -1
+        self._came: list[int] = []  # pitch ids
         self.shift = 0  # semitones from yesterday's motif to today's
         self.highest = -1  # pitch id of the motif in force: nothing is to begin above it
 
@@ -158,6 +159,7 @@ class MotifGuide:
             tick, pitch, _ = self._pending[0]
             if (state.position, state.last_pitch) == (tick, pitch):
                 self._pending.pop(0)
+                self._came.append(pitch)
                 self.highest = pitch
         elif state.kind == POSITION:
             while self._pending and self._pending[0][0] < state.position:
@@ -173,9 +175,16 @@ class MotifGuide:
             if tick != state.position:
                 yield pitch
 
-    def to_json(self) -> dict[str, Any]:
-        """What a record says of it."""
-        pitches = [pitch + self.shift for pitch in self._motif.pitches]
+    def to_json(self) -> dict[str, Any] | None:
+        """What a record says of it; None if no note of it came.
+
+        The bar in which it begins, from 0, by how many semitones it was moved, and the MIDI pitches
+        that came.
+        """
+        if not self._came:
+            return None
+        lowest = self._vocabulary.lowest_pitch - self._first_pitch
+        pitches = [lowest + pitch for pitch in self._came]
         return {"bar": self._place, "shift": self.shift, "pitches": pitches}
 
     @property

@@ -123,11 +123,11 @@ def repetition_features(music: Music) -> dict[str, float]:
             for back in (0, lag):
                 row[first - back : end - back] |= length >= least
     cover = (covered @ np.diff(lines)) / max(int(lines[-1]), 1)
-    values = (longest, *cover.tolist(), float(_longest_same_top(music)), _distinct_rhythms(music))
+    values = (longest, *cover.tolist(), float(longest_same_top(music)), _distinct_rhythms(music))
     return dict(zip(REPETITION, values, strict=True))
 
 
-def _longest_same_top(music: Music) -> int:
+def longest_same_top(music: Music) -> int:
     top, _ = melody(music)
     changes = np.flatnonzero(np.diff(top)) + 1
     return int(np.diff(np.concatenate(([0], changes, [len(top)]))).max())

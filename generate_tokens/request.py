@@ -20,7 +20,8 @@ from generate_tokens.form import DRAWN, LETTERS, UNPLANNED
 
 SEED_LIMIT = 2**32
 DURATION_RANGE_S = (5.0, 3600.0)
-LONGEST = 1.15  # times duration_s: no note sounds later, nor is an ending lengthened to more
+LONGEST = 1.15  # times duration_s: no piece is longer
+LONGEST_COMPOSED = 1.13  # of a piece in tokens: a MIDI file rounds their ticks and tempo
 MOST_CANDIDATES = 8
 MOST_PIECES = 1000
 # Step Functions' console links an execution that another started by this field of its event.

@@ -83,6 +83,7 @@ class TokenSequence:
         """What follows is a piece of about this length; what came before was its prompt."""
         self.state.begin_piece()
         self.state.kind = STYLE  # a Bar comes first
+        self.stasis = Stasis(self.state.vocabulary)  # the seconds begin anew
         self.memory.begin_piece()
         self._duration_s = duration_s
 

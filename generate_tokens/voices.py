@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from generate_tokens.state import MusicState
 
-LEAN = 5.0  # nats that such a pitch loses
+LEAN = 8.0  # nats that such a pitch loses
 PARALLEL = (0, 7)  # semitones, octaves apart
 FARTHEST = 12  # semitones that a voice moves at most: what is farther off is another voice's
 _OCTAVES = (-36, -24, -12, 0, 12, 24, 36)

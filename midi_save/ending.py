@@ -55,6 +55,8 @@ def broaden(score: ScoreTick, limit_s: float) -> None:
     quarter = score.ticks_per_quarter
     written = [(tempo.time, tempo.mspq) for tempo in score.tempos]
     chord = last_chord(score)
+    # The file's end is a tick later than its last note, at a tempo that may be slower.
+    limit_s -= 2 * seconds_between(chord.end, chord.end + 1, written, quarter)
     tempos, room_s = fitting_tempos(written, chord, quarter, limit_s)
     if tempos != written:
         score.tempos = TempoTickList([TempoTick(tick, mspq=mspq) for tick, mspq in tempos])

@@ -19,8 +19,10 @@ from generate_tokens.border import (
 )
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import TokensError
+from generate_tokens.form import Plan, form_to_json
 from generate_tokens.request import Request, parse_request
 
+MOST_BARS = 20_000  # of a message's plan: an hour of the shortest bars, and a prompt's
 TASKS = ("tokenize_prompt", "save")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 
@@ -119,19 +121,19 @@ def parse_generation(job: Job, bundle: Bundle) -> Generation:
 
 
 def _form(value: object, where: str) -> dict[str, Any] | None:
-    """The form as `generate_tokens.form.form_to_json` writes it, or None."""
+    """What the record says of {"plan", "from_bar"}, or None."""
     if value is None:
         return None
     form = require_object(value, where)
-    letters = [
-        require_text(letter, f"{where}.letters")
-        for letter in require_list(form.get("letters"), f"{where}.letters")
-    ]
-    numbers = ("bars", "lags", "shifts")
-    return {
-        "letters": letters,
-        **{name: _integers(form.get(name), f"{where}.{name}") for name in numbers},
-    }
+    text = require_text(form.get("plan"), f"{where}.plan")
+    first = int(require_number(form.get("from_bar"), f"{where}.from_bar"))
+    try:
+        plan = Plan.parse(text, MOST_BARS)
+    except ValueError as error:
+        raise TokensError(f"{where}.plan: {error}") from error
+    if not 0 <= first < len(plan.lags):
+        raise TokensError(f"{where}.from_bar must be a bar of the plan, got {first}")
+    return form_to_json(plan, first)
 
 
 def _taken_up(value: object, where: str) -> dict[str, Any] | None:

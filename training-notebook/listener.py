@@ -24,6 +24,7 @@ from generate_tokens.repetition import (
     lag_curve,
     repetition_features,
 )
+from generate_tokens.request import LONGEST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 SAME_TOP = 12  # the highest note this many times in a row is heard as stuck
-TOO_LONG = 1.15  # times what was asked for
 RESAMPLES = 2000  # of the bootstrap
 HALVINGS = 200  # of the real pieces, for the band about their lag curve
 FEWEST_TO_HALVE = 8
@@ -55,7 +55,7 @@ LABELS: Mapping[str, str] = {
     "dissonant": "last chord dissonant (share)",
     "last_chord_s": "last chord, s",
     "last_chord_ratio": "last chord over the median note",
-    "too_long": f"longer than {TOO_LONG:g} times what was asked (share)",
+    "too_long": f"longer than {LONGEST:g} times what was asked (share)",
 }
 
 
@@ -135,7 +135,7 @@ class Listening:
             for name in LABELS
             if name != "too_long"
         }
-        long = np.array([float(piece.seconds > TOO_LONG * asked_s) for piece in generated])
+        long = np.array([float(piece.seconds > LONGEST * asked_s) for piece in generated])
         self.means["too_long"] = {"real": None, "generated": bootstrap(long)}
         self.curves = {
             who: mean_curve(pieces)

@@ -35,10 +35,10 @@ def losses_of(
     model: MusicModel, windows: Windows, pieces: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
     """By piece, the nats of each id of its first minute, [ids], from its first Bar on."""
+    was_training = model.training
     model.eval()
     device = model.norm.device
-    found = ((arrays, counted, piece) for arrays, counted, piece in windows.validation(pieces))
-    for _, parts in groupby(found, key=lambda part: part[2]):
+    for _, parts in groupby(windows.validation(pieces), key=lambda part: part[2]):
         losses = []
         for arrays, counted, _ in parts:
             ids, targets, *features = (tensor.to(device) for tensor in stack([arrays]))
@@ -46,7 +46,7 @@ def losses_of(
             nats = functional.cross_entropy(logits, targets[0], reduction="none")
             losses.append(nats[counted:].float().cpu().numpy())
         yield np.concatenate(losses)
-    model.train()
+    model.train(was_training)
 
 
 def nats_per_note(model: MusicModel, windows: Windows, pieces: NDArray[np.int64]) -> float:

@@ -67,8 +67,8 @@ near-duplicate with the training pieces.
 {_compared(evaluation) if evaluation else ""}
 ## Limits
 Its window is {training["context"]} tokens: what is further away comes back by the plan of form and the
-sampler's memory, not by the model. No dynamics of its own: `midi_save` adds metrical accents. Western notated music only, pitches 24 to 103, twelve
-instrument families.
+sampler's memory, not by the model. No dynamics of its own: `midi_save` adds metrical accents.
+Western notated music only, pitches 24 to 103, twelve instrument families.
 
 ## Reproduce
 `dataset.py --data FOLDER`, `trainer.py`, `export.py`, `evaluate.py` in `training-notebook/`

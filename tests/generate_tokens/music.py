@@ -9,7 +9,7 @@ from typing import Any
 from dataset import make_tokenizer, vocabulary_entries
 from hypothesis import strategies as st
 
-from generate_tokens.state import MusicState, Vocabulary
+from generate_tokens.state import DURATION, MusicState, Vocabulary
 
 TOKENIZER = make_tokenizer()
 VOCABULARY = Vocabulary(vocabulary_entries(TOKENIZER))
@@ -37,6 +37,24 @@ def state_after(vocabulary: Vocabulary, ids: list[int]) -> MusicState:
     for token in ids:
         state.step(token)
     return state
+
+
+def struck_by_bar(ids: Iterable[int]) -> list[list[tuple[int, int]]]:
+    """(tick in the bar, pitch) of each note of a piece, in order; ``ids`` behind BOS and style."""
+    state = MusicState(VOCABULARY)
+    bars: list[list[tuple[int, int]]] = []
+    for token in ids:
+        state.step(token)
+        bars += [[] for _ in range(state.bars - len(bars))]
+        if state.kind == DURATION:
+            bars[-1].append((state.position, int(VOCABULARY.value[state.last_pitch])))
+    return bars
+
+
+def comes_in(part: Iterable[int], whole: Iterable[int]) -> bool:
+    """Whether all of ``part`` is in ``whole``, in its order."""
+    rest = iter(whole)
+    return all(number in rest for number in part)
 
 
 def line(*notes: tuple[int, int, int], program: int = 0) -> list[Note]:

@@ -91,6 +91,8 @@ def test_a_manifest_that_is_no_json_object_is_named(content: bytes, copy: Path) 
         ("plans", {"polka": {}}),
         ("plans", {"folk": {"4/4": "0/12 4"}}),
         ("plans", {"folk": {"4/4": [3]}}),
+        ("plans", {"folk": {"5/17": ["0/12/0 4"]}}),
+        ("plans", {"folk": {"4/4": [], "": []}}),
         ("archive", {"polka": {}}),
         ("archive", {"folk": {"5/17": {"97.09": 1}}}),
         ("archive", {"folk": {"4/4": {"97": 1}}}),

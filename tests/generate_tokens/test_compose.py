@@ -80,9 +80,9 @@ def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -
     cold = replace(request_for(composer), temperature=0.0)
     logits = np.zeros(composer.vocabulary.size, np.float32)
     logits[sixty] = 9
-    assert composer._sample(sequence, logits.copy(), cold, 0.5, None) != sixty
+    assert composer._next.of(sequence, logits.copy(), cold, 0.5, None) != sixty
     sequence.variety.left_out = frozenset()
-    assert composer._sample(sequence, logits.copy(), cold, 0.5, None) == sixty
+    assert composer._next.of(sequence, logits.copy(), cold, 0.5, None) == sixty
 
 
 def test_the_same_seed_gives_the_same_ids_and_another_does_not(
@@ -163,6 +163,23 @@ def test_a_bundle_json_that_does_not_fit_its_graph_is_refused_by_name(
         Composer(Bundle.load(folder))
 
 
+@pytest.mark.parametrize("name", ["suffix", "suffix_in_new_bars", "plan"])
+@pytest.mark.parametrize("longer", [False, True])
+def test_copy_tables_of_another_length_are_refused_by_name(
+    planned_bundle: Path, name: str, *, longer: bool
+) -> None:
+    bundle = Bundle.load(planned_bundle)
+    table = bundle.copying[name]
+    others = [[*table, table[-1]] if longer else table[:-1]]
+    if name == "plan":  # its last row, too
+        row = table[-1]
+        others.append([*table[:-1], [*row, row[-1]] if longer else row[:-1]])
+    for other in others:
+        copying = {**bundle.copying, name: other}
+        with pytest.raises(BundleError, match="weights of copies must have"):
+            Composer(replace(bundle, copying=copying))
+
+
 def test_temperature_zero_needs_no_luck(composer: Composer) -> None:
     cold = replace(request_for(composer), temperature=0.0)
     first = composer.compose(cold, [], [], 60, StepClock()).candidates
@@ -181,5 +198,5 @@ def test_ids_after_which_nothing_can_be_struck_are_refused(
     ids += ids_of(tokenizer, "Position_12", "Program_0")
     opening = [composer.bundle.bos_id, composer.bundle.styles["folk"]]
     request = request_for(composer, temperature=temperature)
-    with pytest.raises(TokensError, match="sounds already"):
+    with pytest.raises(TokensError, match="already sounding"):
         composer.compose(request, [], [opening + ids], FOREVER_S)

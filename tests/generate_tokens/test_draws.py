@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.draws import DEFAULT_METRE, DEFAULT_TEMPO, FITS, drawn
-from generate_tokens.request import Request, nearest_tempo, parse_request
+from generate_tokens.form import Plans
+from generate_tokens.request import MOST_CANDIDATES, Request, nearest_tempo, parse_request
+from generate_tokens.sampling import UNIFORM_BLOCK, Uniforms
 
 ARCHIVE = {
     "folk": {"4/4": {"115.93": 30, "97.09": 10}, "3/4": {"97.09": 20}},
@@ -93,6 +96,28 @@ def test_what_is_given_is_drawn_for_among_its_own_pieces(archive: Bundle) -> Non
     assert set(in_three) == {key for key in COUNTS if key[1] == "3/4"}
     # a style without a piece in the archive: metre and tempo of any
     assert {key[0] for key in shares(archive, duration_s=600, style="medieval")} == {"medieval"}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 97, 2**31, 2**32 - 1])
+def test_no_draw_begins_with_the_number_that_another_begins_with(
+    archive: Bundle, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[float] = []
+    default_rng = np.random.default_rng
+
+    def seen(words: list[int]) -> np.random.Generator:
+        began.append(default_rng(words).random())
+        return default_rng(words)
+
+    monkeypatch.setattr(np.random, "default_rng", seen)
+    drawn(request_of(archive, seed), archive)
+    Plans({"folk": {"4/4": ["0/36/0 4"]}}).draw("folk", "4/4", 4, seed)
+    assert len(began) == 2
+    for candidate in range(MOST_CANDIDATES):
+        uniforms = Uniforms(seed, candidate)
+        blocks = [uniforms[UNIFORM_BLOCK * block] for block in range(5)]
+        assert blocks == began[-5:]
+    assert len(set(began)) == len(began) == 2 + 5 * MOST_CANDIDATES
 
 
 def test_pieces_of_a_batch_are_drawn_apart(archive: Bundle) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from generate_tokens.compose import Composer
-from generate_tokens.ending import FEWEST_BARS, LAST_BARS, LONGEST, SHORTEST, Ending
+from generate_tokens.ending import FEWEST_BARS, LAST_BARS, LONGEST, SHORTEST
 from generate_tokens.form import LastChord, Plan
+from generate_tokens.next_token import Logits
+from generate_tokens.request import Request
 from generate_tokens.sequence import TokenSequence
 from generate_tokens.state import BAR, DURATION, EOS, PITCH, PROGRAM
 from tests.generate_tokens.composing import request_for
@@ -28,15 +30,37 @@ def cadence(chords: Sequence[Sequence[int]]) -> list[list[Note]]:
     return [line(*((tick, p, 12) for tick in (0, 12, 24, 36) for p in chord)) for chord in chords]
 
 
+def planned(bars: int, last: LastChord | None) -> Plan | None:
+    """New bars and this last chord; no plan for None."""
+    return None if last is None else replace(Plan.new(bars), ending=last)
+
+
 def led(
-    composer: Composer, chords: Sequence[Sequence[int]], last: LastChord, seed: int
+    composer: Composer, chords: Sequence[Sequence[int]], last: LastChord | None, seed: int
 ) -> TokenSequence:
-    """A piece whose last bars are sampled from logits that know nothing, in one programme."""
-    plan = replace(Plan.new(BARS), ending=last)
+    """A piece whose last bars are sampled from logits that know nothing, in one programme.
+
+    Its plan has this last chord; with None there is no plan.
+    """
     request = request_for(composer, duration_s=BARS * 4 * 60 / 122.99)
+    begun = [*joined(piece_of_bars(cadence(chords))), VOCABULARY.ranges[BAR][0]]
+    return ended(composer, request, begun, planned(BARS, last), seed)
+
+
+def ended(
+    composer: Composer,
+    request: Request,
+    begun: Sequence[int],
+    plan: Plan | None,
+    seed: int,
+    prompt: Sequence[int] = (),
+) -> TokenSequence:
+    """What is begun, up to its end: sampled from logits that know nothing but the metre."""
     sequence = composer.sequence(request, plan)
+    for token in prompt:
+        sequence.append(token)
     sequence.begin_piece(request.duration_s)
-    for token in [*joined(piece_of_bars(cadence(chords))), VOCABULARY.ranges[BAR][0]]:
+    for token in begun:
         sequence.append(token)
     rng = np.random.default_rng(seed)
     four = piece_of_bars([[]])[0][1]
@@ -46,7 +70,7 @@ def led(
             continue
         logits = np.zeros(VOCABULARY.size, np.float32)
         logits[slice(*VOCABULARY.ranges[PROGRAM])] = -np.inf
-        token = composer._sample(sequence, logits, request, rng.random(), None)
+        token = composer._next.of(sequence, logits, request, rng.random(), None)
         sequence.append(token)
         assert len(sequence.body) < 5000, "it never ends"
     return sequence
@@ -122,13 +146,35 @@ def test_nothing_that_is_struck_in_the_last_bars_is_held_into_the_last_chord(
     assert notes > 40
 
 
-def test_a_plan_without_an_ending_ends_on_the_downbeat_for_half_a_bar_or_more(
-    composer: Composer,
+@pytest.mark.parametrize("last", [LastChord(0, 0), None])
+def test_without_a_planned_ending_it_is_the_tonic_on_the_downbeat_for_half_a_bar_or_more(
+    composer: Composer, last: LastChord | None
 ) -> None:
     for seed in range(12):
-        notes = notes_of(led(composer, CADENCES[0, 4, 7], LastChord(0, 0), seed).body)
-        last = [length for tick, _, length in notes if tick == 48 * (BARS - 1)]
-        assert last and all(24 <= length <= 48 for length in last)
+        notes = notes_of(led(composer, CADENCES[0, 4, 7], last, seed).body)
+        chord = [(p, length) for tick, p, length in notes if tick == 48 * (BARS - 1)]
+        assert max(tick for tick, _, _ in notes) == 48 * (BARS - 1)
+        assert {pitch % 12 for pitch, _ in chord} <= {0, 4, 7}
+        assert all(24 <= length <= 48 for _, length in chord)
+
+
+@pytest.mark.parametrize("last", [LastChord(0, 0), LastChord(36, 12), LastChord(100, 12), None])
+@pytest.mark.parametrize("bars", [1, 2])
+@pytest.mark.parametrize("prompt_bars", [0, 1, 3])
+def test_a_piece_of_one_or_two_bars_ends_with_a_chord_of_its_own(
+    composer: Composer, prompt_bars: int, bars: int, last: LastChord | None
+) -> None:
+    prompt = joined(piece_of_bars(cadence(CADENCES[0, 4, 7])[:prompt_bars]))
+    request = request_for(composer, tempo=40, duration_s=6 * bars)
+    plan = planned(bars, last)
+    at = last.at if last and last.at < 48 else 0
+    place = 48 * (bars - 1) + (max(at, 24) if bars == 1 else at)
+    for seed in range(12):
+        begun = joined(piece_of_bars([line((0, 60, 6))], tempo="Tempo_40.0"))
+        body = ended(composer, request, begun, plan, seed, prompt).body
+        notes = notes_of(body[len(prompt) :])
+        assert max(tick for tick, _, _ in notes) == place
+        assert all(tick + length <= place for tick, _, length in notes if tick < place - 12)
 
 
 def test_a_place_outside_todays_bar_is_the_downbeat(composer: Composer) -> None:
@@ -150,25 +196,48 @@ def test_the_notes_before_it_lean_towards_the_dominant(composer: Composer) -> No
     assert within > outside
 
 
-@pytest.mark.parametrize(("left", "bars"), [(LAST_BARS + 1, 9), (LAST_BARS, FEWEST_BARS - 1)])
-def test_before_the_last_bars_and_in_tiny_pieces_nothing_is_changed(
-    composer: Composer, left: int, bars: int
-) -> None:
+def test_a_piece_shorter_than_half_a_bar_ends_with_a_chord_of_its_own(composer: Composer) -> None:
+    request = request_for(composer, metre="9/4", tempo=40, duration_s=6.4)  # of 13.5 s
+    begun = joined(piece_of_bars([line((0, 60, 6))], "9/4", "Tempo_40.0"))
+    for seed in range(12):
+        notes = notes_of(ended(composer, request, begun, None, seed).body)
+        assert max(tick for tick, _, _ in notes) == 9 * 12 // 2
+
+
+def leant(composer: Composer, bars: Sequence[list[Note]], left: int) -> tuple[bool, Logits]:
+    """Whether the end has begun after these bars, and what it makes of logits that are 0."""
     sequence = composer.sequence(request_for(composer), None)
-    for token in joined(piece_of_bars(cadence(CADENCES[0, 4, 7] * 3)[:bars])):
+    for token in joined(piece_of_bars(bars)):
         sequence.append(token)
     sequence.ending.settle_key()
     logits = np.zeros(VOCABULARY.size, np.float32)
-    assert sequence.ending.lean(logits, sequence.state, left) is False
-    assert not logits.any()
+    return sequence.ending.lean(logits, sequence.state, left), logits
 
 
-def test_without_a_note_there_is_no_key_to_end_in(composer: Composer) -> None:
+def test_before_the_last_bars_nothing_is_changed(composer: Composer) -> None:
+    begun, logits = leant(composer, cadence(CADENCES[0, 4, 7] * 3)[:9], LAST_BARS + 1)
+    assert not begun and not logits.any()
+
+
+@pytest.mark.parametrize("left", range(1, LAST_BARS + 1))
+def test_the_harmony_is_led_from_a_few_bars_on_that_have_notes(
+    composer: Composer, left: int
+) -> None:
+    bars = cadence(CADENCES[0, 4, 7])
+    silent: list[list[Note]] = [[]] * FEWEST_BARS
+    for few in (bars[: FEWEST_BARS - 1], silent):
+        begun, logits = leant(composer, few, left)
+        assert begun and logits.any()
+        assert not logits[slice(*VOCABULARY.ranges[PITCH])].any()
+    # of the bar before the last one only the second half: this is its end
+    _, logits = leant(composer, bars[:FEWEST_BARS], left)
+    assert logits[slice(*VOCABULARY.ranges[PITCH])].any()
+
+
+def test_before_the_tempo_there_is_no_end(composer: Composer) -> None:
     sequence = composer.sequence(request_for(composer), None)
-    for token in joined(piece_of_bars([[]] * 4)):
+    for token in joined(piece_of_bars([[]]))[:2]:
         sequence.append(token)
-    ending: Ending = sequence.ending
-    ending.settle_key()
     logits = np.zeros(VOCABULARY.size, np.float32)
-    assert ending.lean(logits, sequence.state, 1) is False
+    assert sequence.ending.lean(logits, sequence.state, 1) is False
     assert not logits.any()

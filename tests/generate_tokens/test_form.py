@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate_tokens.errors import BundleError
+from generate_tokens.errors import BundleError, EventError
 from generate_tokens.form import (
     DRAWN,
     EXACT,
@@ -140,7 +140,7 @@ def test_what_is_drawn_has_exactly_the_bars_and_is_a_function_of_its_arguments(
     assert len(plan.lags) == len(plan.levels) == bars
     assert returns_to_bars_that_are_there(plan)
     assert Plans(texts).draw(style, metre, bars, seed) == plan
-    if metre == "3/4" or not known:
+    if not known:
         assert plan == Plan.new(bars)
 
 
@@ -178,6 +178,23 @@ def test_where_the_style_has_too_few_others_of_the_metre_serve() -> None:
     assert endings({"folk": {"4/4": few}, "hymn": others}, bars) == {1, 2}
 
 
+@pytest.mark.parametrize("style", ["folk", "hymn", "polka"])
+def test_where_no_piece_has_the_metre_others_serve(style: str) -> None:
+    texts = {"folk": {"4/4": some(9, 40, 1)}, "hymn": {"3/4": some(9, 40, 2)}}
+    known = Plans(texts)
+    drawn = [known.draw(style, "5/8", 40, seed) for seed in range(100)]
+    assert {plan.ending.at for plan in drawn} == {1, 2}
+    assert all(any(plan.lags) for plan in drawn)
+
+
+def test_a_message_may_have_longer_plans_than_a_bundle() -> None:
+    plan = Plan.new(3 * MOST_BARS)
+    assert Plan.parse(plan.text(), 3 * MOST_BARS) == plan
+    for most_bars in (MOST_BARS, 3 * MOST_BARS - 1):
+        with pytest.raises(ValueError, match=f"more than {most_bars} bars"):
+            Plan.parse(plan.text(), most_bars)
+
+
 def test_what_is_longer_than_every_plan_goes_through_several() -> None:
     texts = {"folk": {"4/4": [runs("2", "2-2e", ending="7/9/2")] * FEWEST}}
     plan = Plans(texts).draw("folk", "4/4", 10, 0)
@@ -192,9 +209,9 @@ def test_what_is_longer_than_every_plan_goes_through_several() -> None:
         ("AAA", 3, (0, 1, 2)),
         ("ABCB", 4, (0, 0, 0, 2)),
         ("A", 3, (0, 0, 0)),
-        ("ABA", 7, (0, 0, 0, 0, 0, 5, 5)),  # B has three bars
-        ("ABB", 8, (0, 0, 0, 0, 0, 2, 2, 0)),  # the second B is a bar longer
-        ("AABB", 2, (0, 0)),  # of four letters two have a bar
+        ("ABA", 7, (0, 0, 0, 0, 4, 4, 0)),  # what is left over is new, and comes last
+        ("ABB", 8, (0, 0, 0, 0, 2, 2, 0, 0)),
+        ("AABB", 7, (0, 1, 0, 1, 0, 0, 0)),
     ],
 )
 def test_letters_make_sections_of_equal_length(letters: str, bars: int, lags: tuple[int]) -> None:
@@ -204,14 +221,20 @@ def test_letters_make_sections_of_equal_length(letters: str, bars: int, lags: tu
 
 
 @given(letters=st.from_regex(LETTERS, fullmatch=True), bars=st.integers(1, 200))
-def test_any_letters_make_a_plan_of_any_number_of_bars(letters: str, bars: int) -> None:
+def test_any_letters_make_a_plan_of_any_number_of_bars_from_theirs_on(
+    letters: str, bars: int
+) -> None:
+    if bars < len(letters):
+        with pytest.raises(EventError, match=f"form {letters} .*only {bars} bars"):
+            plan_of_letters(letters, bars)
+        return
     plan = plan_of_letters(letters, bars)
     assert len(plan.lags) == bars and returns_to_bars_that_are_there(plan)
     assert sum(count for _, count in plan.sections()) == bars
-    if bars % len(letters) == 0:
-        size, first = bars // len(letters), [letters.index(letter) for letter in letters]
-        sources = [bar - lag for bar, lag in enumerate(plan.lags)]
-        assert sources == [size * f + k for f in first for k in range(size)]
+    size, first = bars // len(letters), [letters.index(letter) for letter in letters]
+    sources = [bar - lag for bar, lag in enumerate(plan.lags)]
+    in_letters = [size * f + k for f in first for k in range(size)]
+    assert sources == in_letters + list(range(len(in_letters), bars))
 
 
 @pytest.mark.parametrize("letters", ["A", "AABA", "ABA", "AABB", "ABACA", "ABBA", "AAAA"])

@@ -10,19 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate_tokens.compose import NO_STYLE, Composer
+from generate_tokens.compose import NO_STYLE, Composer, Composition
 from generate_tokens.draws import drawn
-from generate_tokens.form import UNPLANNED, form_to_json, plan_of_letters
+from generate_tokens.errors import EventError
+from generate_tokens.form import UNPLANNED, plan_of_letters
 from generate_tokens.memory import CopyWeights
 from generate_tokens.motif import Motif, motif_of
-from generate_tokens.request import parse_request
+from generate_tokens.request import LONGEST, parse_request
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from generate_tokens.state import BAR, LONG_AGO_BARS, TEMPO, TIMESIG
-from tests.generate_tokens.composing import FOREVER_S, in_rounds, request_for
-from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
+from tests.generate_tokens.composing import FOREVER_S, in_rounds, request_for, seconds_of
+from tests.generate_tokens.music import VOCABULARY, id_of, joined, line, piece_of_bars
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 12))]
 PROMPT = joined(piece_of_bars([line((0, 60, 12), (12, 64, 12)), line((0, 62, 24))]))
+# The second bar, of three quarters, begins with its line: it has neither the programme nor a tempo.
+IN_TWO_METRES = PROMPT[: PROMPT.index(PROMPT[0], 1)] + [
+    id_of(name)
+    for name in ("Bar_None", "TimeSig_3/4", "Position_12", "Pitch_62", "Duration_2.0.12")
+]
+WITHOUT_TEMPO = [token for token in PROMPT if VOCABULARY.kind[token] != TEMPO]
 
 
 def tune() -> Motif:
@@ -42,29 +49,66 @@ def bars_of(ids: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(bar) for bar in bars]
 
 
-@settings(max_examples=6, deadline=None)
-@given(
-    budget_s=st.integers(2, 300),
-    form=st.sampled_from(["drawn", "none", "AABA"]),
-    style=st.sampled_from(["folk", "chorale"]),
-    motif=st.sampled_from([None, tune()]),
-    prompt=st.sampled_from([[], PROMPT]),
-    candidates=st.integers(1, 3),
-)
-def test_interruptions_change_nothing_whatever_leads_the_piece(
-    planned: Composer,
+def assert_rounds_change_nothing(
+    composer: Composer,
     budget_s: int,
-    form: str,
-    style: str,
-    motif: Motif | None,
     prompt: list[int],
-    candidates: int,
-) -> None:
-    request = request_for(planned, form=form, style=style, candidates=candidates)
-    whole = planned.compose(request, prompt, [], FOREVER_S, motif=motif)
-    parts = in_rounds(planned, request, prompt, budget_s, motif)
+    motif: Motif | None = None,
+    **fields: Any,
+) -> Composition:
+    request = request_for(composer, **{"duration_s": 14, **fields})
+    whole = composer.compose(request, prompt, [], FOREVER_S, motif=motif)
+    parts = in_rounds(composer, request, prompt, budget_s, motif)
     assert (parts.candidates, parts.ids) == (whole.candidates, whole.ids)
-    assert (parts.form, parts.taken_up) == (whole.form, whole.taken_up)
+    assert (parts.plan, parts.taken_up) == (whole.plan, whole.taken_up)
+    assert parts.sampled < whole.sampled, "it was interrupted"
+    return whole
+
+
+@pytest.mark.parametrize("form", ["drawn", "none", "AB"])
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_rounds_change_nothing_in_a_piece_with_a_motif(
+    planned: Composer, candidates: int, form: str
+) -> None:
+    whole = assert_rounds_change_nothing(
+        planned, 61, [], tune(), candidates=candidates, form=form, duration_s=20
+    )
+    assert whole.taken_up is not None
+
+
+@settings(max_examples=5, deadline=None)
+@given(budget_s=st.integers(7, 60))
+def test_rounds_of_any_length_change_nothing(planned: Composer, budget_s: int) -> None:
+    assert_rounds_change_nothing(planned, budget_s, [], tune(), candidates=3, form="AABA")
+
+
+@pytest.mark.parametrize("form", ["drawn", "none", "AB"])
+@pytest.mark.parametrize("style", ["folk", "chorale"])
+def test_rounds_change_nothing_after_a_prompt(planned: Composer, style: str, form: str) -> None:
+    whole = assert_rounds_change_nothing(
+        planned, 61, PROMPT, tune(), style=style, form=form, candidates=2
+    )
+    assert whole.taken_up is None, "a piece with a prompt goes on with that"
+    fresh = request_for(planned, style=style, form=form, candidates=2, duration_s=14)
+    assert planned.compose(fresh, [], [], FOREVER_S).ids != whole.ids
+
+
+@pytest.mark.parametrize("style", ["folk", "chorale"])
+@pytest.mark.parametrize(
+    ("prompt", "metre"),
+    [(IN_TWO_METRES, "3/4"), (IN_TWO_METRES, "4/4"), (WITHOUT_TEMPO, "4/4")],
+    ids=["its last metre", "its first metre", "no tempo"],
+)
+def test_a_prompt_of_two_metres_or_no_tempo_leads_into_the_piece(
+    planned: Composer, prompt: list[int], metre: str, style: str
+) -> None:
+    whole = assert_rounds_change_nothing(planned, 61, prompt, style=style, metre=metre)
+    request = request_for(planned, style=style, metre=metre, duration_s=14)
+    assert whole.ids[PREFIX : PREFIX + 4] == planned.opening(request)
+    assert whole.plan is not None
+    assert len(whole.plan.lags) == planned.count_bars(prompt) + planned.bars_of(request)
+    assert planned.likeliest_style(prompt) in planned.bundle.styles
+    assert 0.5 * 14 < seconds_of(planned, whole.ids[PREFIX:-1]) <= LONGEST * 14
 
 
 def test_what_leads_a_piece_changes_it(planned: Composer) -> None:
@@ -72,7 +116,7 @@ def test_what_leads_a_piece_changes_it(planned: Composer) -> None:
         made = planned.compose(request_for(planned, **fields), [], [], FOREVER_S, motif=motif)
         return tuple(made.ids[PREFIX:])
 
-    ways = [ids_of(), ids_of(form="none"), ids_of(form="AB"), ids_of(form="AABA"), ids_of(tune())]
+    ways = [ids_of(), ids_of(form="none"), ids_of(form="AAAA"), ids_of(form="AABA"), ids_of(tune())]
     ways.append(ids_of(style="chorale"))
     assert len(set(ways)) == len(ways)
 
@@ -90,7 +134,7 @@ def test_candidates_share_metre_tempo_and_plan(planned: Composer, fields: dict[s
     assert {ids[1] for ids in made.candidates} == {planned.bundle.styles[asked.style or ""]}
     assert len({tuple(ids) for ids in made.candidates}) == 4
     plan = planned.plan(asked, [])
-    assert plan is not None and made.form == form_to_json(plan)
+    assert plan is not None and made.plan == plan
     assert len(plan.lags) == planned.bars_of(asked)
 
 
@@ -117,13 +161,21 @@ def test_bars_return_where_the_plan_says_so(planned: Composer) -> None:
 def test_no_form_is_no_plan_and_a_form_of_letters_is_that(planned: Composer) -> None:
     request = request_for(planned, form=UNPLANNED)
     assert planned.plan(request, []) is None
-    assert planned.compose(request, [], [], FOREVER_S).form is None
-    lettered = request_for(planned, form="ABA")
+    assert planned.compose(request, [], [], FOREVER_S).plan is None
+    lettered = request_for(planned, form="ABA", duration_s=18.6)
     bars = planned.bars_of(lettered)
-    assert planned.plan(lettered, []) == plan_of_letters("ABA", bars)
-    form = planned.compose(lettered, [], [], FOREVER_S).form
-    assert form is not None
-    assert form["letters"] == ["A", "B", "A"] and sum(form["bars"]) == bars
+    assert bars % 3 == 0
+    made = planned.compose(lettered, [], [], FOREVER_S)
+    assert planned.plan(lettered, []) == made.plan == plan_of_letters("ABA", bars)
+    assert made.plan.sections() == [(letter, bars // 3) for letter in "ABA"]
+
+
+def test_more_letters_than_bars_are_refused_by_the_name_of_the_field(planned: Composer) -> None:
+    bars = planned.bars_of(request_for(planned, duration_s=8))
+    for prompt in ([], PROMPT):
+        request = request_for(planned, duration_s=8, form="AB" * bars)
+        with pytest.raises(EventError, match=f"form (AB)+ has {2 * bars} sections"):
+            planned.compose(request, prompt, [], FOREVER_S)
 
 
 def test_the_plan_of_a_piece_with_a_prompt_begins_with_the_bars_of_the_prompt(
@@ -133,7 +185,7 @@ def test_the_plan_of_a_piece_with_a_prompt_begins_with_the_bars_of_the_prompt(
     plan, bars = planned.plan(request, PROMPT), planned.bars_of(request)
     assert plan is not None and len(plan.lags) == 2 + bars
     made = planned.compose(request, PROMPT, [], FOREVER_S)
-    assert made.form is not None and made.form["lags"] == list(plan.lags[2:])
+    assert made.plan == plan
 
 
 @given(seed=st.integers(0, 2**32 - 1), duration_s=st.floats(5, 600))

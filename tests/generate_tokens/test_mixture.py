@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from generate_tokens.compose import SECTION_LAG, Composer
+from generate_tokens.compose import Composer
 from generate_tokens.motif import Motif, MotifGuide
+from generate_tokens.next_token import SECTION_LAG
 from generate_tokens.repeats import NOTHING
 from generate_tokens.sequence import TokenSequence
 from generate_tokens.stasis import LEAN
@@ -52,7 +53,7 @@ def shares_of(
     request = request_for(composer, **{"top_p": 1, **fields})
     uniforms = np.random.default_rng(0).random(DRAWS).tolist()
     drawn = Counter(
-        composer._sample(sequence, logits.copy(), request, uniform, None) for uniform in uniforms
+        composer._next.of(sequence, logits.copy(), request, uniform, None) for uniform in uniforms
     )
     return {token: count / DRAWS for token, count in drawn.items()}
 
@@ -86,13 +87,13 @@ def test_below_the_weight_the_uniform_takes_the_named_id_and_above_it_the_models
 ) -> None:
     sequence, request = sequence_of(composer, *OPENING), request_for(composer, top_p=1)
     alone = [
-        composer._sample(told(sequence, NOTHING, 0.0), logits_of(pitches()), request, u, None)
+        composer._next.of(told(sequence, NOTHING, 0.0), logits_of(pitches()), request, u, None)
         for u in (0.0, 0.49, 0.51, 0.999)
     ]
     told(sequence, pitch_id(72), 0.6)
 
     def mixed(uniform: float) -> int:
-        return composer._sample(sequence, logits_of(pitches()), request, uniform, None)
+        return composer._next.of(sequence, logits_of(pitches()), request, uniform, None)
 
     assert {mixed(u) for u in (0.0, 0.3, 0.599)} == {pitch_id(72)}
     assert [mixed(0.6 + 0.4 * u) for u in (0.0, 0.49, 0.51, 0.999)] == alone
@@ -161,6 +162,7 @@ def test_where_a_motif_comes_nothing_is_copied(composer: Composer) -> None:
     assert guide.active
     request = request_for(composer, top_p=1)
     took: Sequence[int] = [
-        composer._sample(sequence, logits_of(pitches()), request, u, guide) for u in (0.0, 0.5, 0.9)
+        composer._next.of(sequence, logits_of(pitches()), request, u, guide)
+        for u in (0.0, 0.5, 0.9)
     ]
     assert set(took) == {pitch_id(60)}

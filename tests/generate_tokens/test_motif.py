@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,12 +27,14 @@ from tests.generate_tokens.music import (
     VOCABULARY,
     Note,
     bars_of_notes,
+    comes_in,
     duration_name,
     id_of,
     joined,
     line,
     piece_of_bars,
     pitch_id,
+    struck_by_bar,
 )
 
 TUNE = [
@@ -227,7 +228,8 @@ def test_a_note_of_the_motif_lasts_until_the_next_one() -> None:
 def test_a_piece_without_a_bar_to_fit_it_to_takes_it_as_it_is() -> None:
     passer = passed_by("4/4", [[], []])
     assert passer.guide.shift == 0 and len(passer.struck) == len(tune().pitches)
-    assert passed_by("3/4", [[], []]).struck == []  # there is no rhythm
+    without_rhythm = passed_by("3/4", [[], []])
+    assert without_rhythm.struck == [] and without_rhythm.guide.to_json() is None
 
 
 def test_what_does_not_pass_by_a_note_is_left_alone() -> None:
@@ -244,6 +246,9 @@ def test_a_note_that_is_missed_is_let_go() -> None:
     passer = Passer(guide, [*ids_of_bars(OWN), BAR_ID, id_of("TimeSig_4/4"), id_of("Position_13")])
     passer.lead()
     assert [tick for n, tick, _, _ in passer.struck if n == 2] == [18, 24]
+    told = guide.to_json()
+    assert told is not None
+    assert told["pitches"] == [pitch + guide.shift for pitch in tune().pitches[2:4]]
 
 
 def test_a_note_that_may_not_be_struck_does_not_keep_the_others_away() -> None:
@@ -291,13 +296,15 @@ def test_the_notes_of_a_motif_come_in_a_composed_piece(
         request = request_for(planned, seed=seed, duration_s=30, form=form)
         taken_up = (made := planned.compose(request, [], [], FOREVER_S, motif=tune())).taken_up
         assert taken_up is not None
-        assert taken_up["pitches"] == [pitch + taken_up["shift"] for pitch in tune().pitches]
+        told: list[int] = []
         for number, bar in enumerate(TUNE):
             struck, sounding = heard_in(made.ids[2:-1], taken_up["bar"] + number)
             wanted = {(tick, pitch + taken_up["shift"]) for tick, pitch, _ in bar}
             # an untrained model holds notes for bars: what sounds cannot be struck again
             assert wanted - struck <= sounding
-            came += len(wanted & struck)
+            told += [pitch for _, pitch in sorted(wanted & struck)]
+        assert taken_up["pitches"] == told
+        came += len(told)
     assert came > 6 * len(tune().pitches) / 2
 
 
@@ -308,8 +315,10 @@ def test_a_note_that_cannot_be_struck_is_let_go_without_hanging(composer: Compos
     request = request_for(composer, duration_s=30)
     made = composer.compose(request, [], [], FOREVER_S, motif=motif)
     assert made.finished and made.taken_up is not None
-    pitches = np.array(made.taken_up["pitches"])
-    assert (pitches == pitches[0]).all() and len(pitches) == 2 * 8
+    place, pitches = made.taken_up["bar"], made.taken_up["pitches"]
+    assert set(pitches) == {72 + made.taken_up["shift"]} and len(pitches) < MOST_BARS * 8
+    bars = struck_by_bar(made.ids[2:-1])[place : place + MOST_BARS]
+    assert comes_in(pitches, (pitch for bar in bars for _, pitch in bar))
 
 
 def test_a_piece_too_short_for_it_or_with_a_prompt_takes_nothing_up(composer: Composer) -> None:

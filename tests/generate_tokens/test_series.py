@@ -14,11 +14,21 @@ from hypothesis import strategies as st
 from generate_tokens import handler as module
 from generate_tokens.compose import Composer
 from generate_tokens.errors import TokensError
+from generate_tokens.form import Plan
 from generate_tokens.job import MOST_MOTIF_IDS
-from generate_tokens.motif import motif_of
+from generate_tokens.motif import MOST_BARS, MotifGuide, motif_of
+from generate_tokens.request import parse_request
+from generate_tokens.state import TEMPO
 from tests.generate_tokens.composing import StepClock
 from tests.generate_tokens.days import PLENTY, Context, job, store_piece
-from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
+from tests.generate_tokens.music import (
+    VOCABULARY,
+    comes_in,
+    joined,
+    line,
+    piece_of_bars,
+    struck_by_bar,
+)
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 12))]
 DRAWN = ("style", "metre", "tempo")
@@ -54,8 +64,39 @@ def test_the_opening_motif_of_yesterday_is_taken_up(yesterday: Composer) -> None
     motif = motif_of(today["motif_ids"], VOCABULARY)
     assert motif is not None
     taken_up = today["taken_up"]
-    assert taken_up["pitches"] == [pitch + taken_up["shift"] for pitch in motif.pitches]
+    moved = [pitch + taken_up["shift"] for pitch in motif.pitches]
+    bars = struck_by_bar(today["tokens"]["ids"][2:-1])[taken_up["bar"] :][:MOST_BARS]
+    assert taken_up["pitches"] and comes_in(taken_up["pitches"], moved)
+    assert comes_in(taken_up["pitches"], (pitch for bar in bars for _, pitch in bar))
     assert today["tokens"] != made(job(duration_s=20, prompt="fresh"))["tokens"]
+
+
+def test_a_motif_that_finds_no_place_is_not_said_to_be_taken_up(
+    yesterday: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = job(duration_s=5)
+    today = made(state)
+    assert (today["continued_from"], today["taken_up"]) == (None, None)
+    assert today["fresh_because"] == "the motif of 2026-03-01 found no place"
+    assert today["tokens"] == made(job(duration_s=5, prompt="fresh"))["tokens"]
+    monkeypatch.setattr(yesterday, "compose", partial(yesterday.compose, clock=StepClock()))
+    rounds = 0
+    while not (state := module.handler(state, Context(20_000)))["generation"]["finished"]:
+        rounds += 1
+        begun = state["generation"]
+        assert (begun["continued_from"], begun["fresh_because"]) == ("2026-03-01", None)
+    same = ("tokens", "continued_from", "fresh_because")
+    assert rounds and {k: state["generation"][k] for k in same} == {k: today[k] for k in same}
+
+
+def test_a_motif_of_which_no_note_came_is_not_said_to_be_taken_up(
+    yesterday: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MotifGuide, "steer", lambda _guide, token, *_: token)
+    monkeypatch.setattr(MotifGuide, "step", lambda *_: None)
+    today = made(job(duration_s=20))
+    assert (today["continued_from"], today["taken_up"]) == (None, None)
+    assert today["fresh_because"] == "the motif of 2026-03-01 found no place"
 
 
 def test_style_metre_and_tempo_are_drawn_by_the_date_whatever_yesterdays_were(
@@ -94,8 +135,7 @@ def test_what_yesterday_lent_goes_from_round_to_round(
     ]["finished"]:
         rounds += 1
         assert state["generation"]["motif_ids"] == whole["motif_ids"] and rounds < 500
-        assert state["generation"]["form"] == whole["form"]
-        assert state["generation"]["taken_up"] is None
+        assert state["generation"]["form"] is state["generation"]["taken_up"] is None
         store_yesterday(yesterday, s3, ids_of_bars(TUNE[:1] * 2), "2026-03-01")  # read once only
     assert rounds > 1
     same = ("tokens", "form", "taken_up", "motif_ids", "request", "continued_from")
@@ -189,6 +229,21 @@ def test_any_motif_ids_are_music_or_refused(begun: dict[str, Any], ids: list[int
         assert made(state)["motif_ids"] == ids
     except TokensError as error:
         assert "motif_ids" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_what_a_prompt_leaves_open_is_drawn_and_its_last_metre_goes_on(
+    lambda_composer: Composer,
+) -> None:
+    bars = piece_of_bars([line((0, 60, 12))], metre="3/4") + piece_of_bars([line((0, 62, 12))])
+    prompt = [token for token in joined(bars) if VOCABULARY.kind[token] != TEMPO]
+    source = "s3://a-bucket/prompts/tune.mid"
+    message = {"model_id": lambda_composer.bundle.model_id, "ids": prompt, "source": source}
+    today = made(job(prompt=source) | {"prompt": message})
+    assert (today["request"]["metre"], today["request"]["tempo"]) == ("4/4", 115.93)
+    assert today["form"]["from_bar"] == 2
+    bars_made = Plan.parse(today["form"]["plan"]).lags[2:]
+    asked = parse_request(today["request"], lambda_composer.bundle, "2026-03-02")
+    assert len(bars_made) == lambda_composer.bars_of(asked)
 
 
 @pytest.mark.parametrize("name", ["style", "metre", "tempo"])

@@ -33,9 +33,11 @@ C, F, G = (48, 64, 67), (53, 65, 69), (55, 62, 71)
 NONE = (-1, 0.0)
 
 
-def after(bars: Sequence[Sequence[Note]]) -> TokenSequence:
+def after(bars: Sequence[Sequence[Note]], prompt: Sequence[int] = ()) -> TokenSequence:
     """A piece of these bars, up to the line behind the last."""
     sequence = TokenSequence(VOCABULARY, 1, 3, CopyWeights(**ARCHIVE_FACTS["copying"]))
+    for token in prompt:
+        sequence.append(token)
     sequence.begin_piece(None)
     for token in joined(piece_of_bars([*bars, []])):
         sequence.append(token)
@@ -80,6 +82,30 @@ def test_it_lets_go_a_bar_after_the_harmony_has_changed() -> None:
     lengths = [bool(after(still + on[:n]).stasis.worn_out) for n in range(len(on) + 1)]
     assert lengths[0] and not lengths[-1]
     assert lengths == sorted(lengths, reverse=True), "once free it stays so"
+
+
+STILL = bar_of(*((48, 52, 55, other) for other in (62, 65, 69, 71)))  # C, and other notes
+
+
+@pytest.mark.parametrize("metre", ["4/4", "3/4", "5/8"])
+@pytest.mark.parametrize("tempo", ["Tempo_40.0", "Tempo_122.99", "Tempo_250.0"])
+@pytest.mark.parametrize("bar", [STILL, bar_of((60, 67))], ids=["one harmony", "few pitches"])
+def test_after_a_prompt_it_wakes_as_early_as_without_one(
+    bar: list[Note], tempo: str, metre: str
+) -> None:
+    prompts = [piece_of_bars([line((0, p, 24)) for p in (60, 62, 64)], metre, tempo)]
+    prompts.append(piece_of_bars([line((0, 48, 30), (0, 64, 30), (0, 67, 30))] * 9, metre, tempo))
+    wakes = [n for n in range(1, 12) if after([bar] * n).stasis.worn_out]
+    assert wakes and wakes[0] > 1
+    for prompt in prompts:
+        found = [n for n in range(1, 12) if after([bar] * n, joined(prompt)).stasis.worn_out]
+        assert found == wakes
+
+
+def test_what_was_on_top_in_the_prompt_does_not_count_in_the_piece() -> None:
+    prompt = joined(piece_of_bars(repeated_top(MOST_TOP_NOTES)))
+    assert after([[]], prompt).stasis.top == NONE
+    assert after(repeated_top(TOP_NOTES - 1), prompt).stasis.top == NONE
 
 
 def repeated_top(times: int) -> list[list[Note]]:

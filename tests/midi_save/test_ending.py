@@ -68,6 +68,10 @@ def chord_s(score: ScoreTick) -> float:
     return seconds_between(chord.onset, chord.end, tempos_of(score), score.ticks_per_quarter)
 
 
+def file_s(midi: bytes) -> float:
+    return float(mido.MidiFile(file=io.BytesIO(midi)).length)
+
+
 def onsets_s(midi: bytes) -> list[float]:
     now, onsets = 0.0, []
     for message in mido.MidiFile(file=io.BytesIO(midi)):
@@ -196,7 +200,7 @@ def test_first_the_hold_gives_way_to_the_limit_then_the_ritardando(
     limit_s: float, final_tempo: float, longer_ticks: int
 ) -> None:
     score = score_of(quarters(32))  # 16 s as written
-    broaden(score, limit_s)
+    broaden(score, limit_s + 2 / 24)  # two ticks are kept for the end of the file
     assert length_s(score) <= max(limit_s, 16.0)
     assert 500_000 / tempos_of(score)[-1][1] == pytest.approx(final_tempo, abs=1e-4)
     assert score.end() - 384 == longer_ticks
@@ -251,6 +255,7 @@ def test_an_ending_changes_neither_notes_nor_tempo_and_keeps_the_limit(
     ended = detokenise(ids, tokenizer, bundle, "", limit_s)
     ended_s = check_piece(ended.midi, plain.notes, plain.programs).duration_s
     assert plain_s - 1e-3 <= ended_s <= max(limit_s, plain_s) + 1e-3
+    assert file_s(ended.midi) <= max(limit_s, file_s(plain.midi))
     assert struck(ended.midi) == struck(plain.midi)
     assert over_before_the_last_chord(ended.midi) == over_before_the_last_chord(plain.midi)
     assert detokenise(ids, tokenizer, bundle, "", limit_s) == ended

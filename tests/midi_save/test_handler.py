@@ -109,10 +109,24 @@ def test_only_a_piece_that_ended_by_itself_slows_down(
 def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
     plain = handler(save_message(bundle), None)["record"]
     assert (plain["form"], plain["taken_up"]) == (None, None)
-    form = {"letters": ["A", "A'"], "bars": [2, 1], "lags": [0, 0, 2], "shifts": [0, 0, -3]}
-    told = {"form": form, "taken_up": {"bar": 2, "shift": 5, "pitches": [60]}}
-    record = handler(save_message(bundle, **told), None)["record"]
-    assert {name: record[name] for name in told} == told
+    taken_up = {"bar": 2, "shift": 5, "pitches": [60]}
+    form = {"plan": "0/36/0 3 1-2v-3 1-4e", "from_bar": 1}  # one bar of a prompt
+    message = save_message(bundle, form=form, taken_up=taken_up)
+    record = handler(message, None)["record"]
+    assert record["taken_up"] == taken_up
+    assert record["form"] == {
+        "letters": ["A", "B", "A'", "C"],
+        "bars": [1, 1, 1, 1],
+        "lags": [0, 0, 2, 4],
+        "shifts": [0, 0, -3, 0],
+    }
+    assert message["job"]["generation"]["form"] == form, "the message is left as it was"
+
+
+def test_the_form_of_an_hour_of_short_bars_is_told(bundle: Bundle) -> None:
+    form = {"plan": "0/36/0 9999 9000-1e", "from_bar": 0}
+    told = handler(save_message(bundle, form=form), None)["record"]["form"]
+    assert sum(told["bars"]) == len(told["lags"]) == len(told["shifts"]) == 18_999
 
 
 def test_a_piece_of_a_batch_says_which_it_is(bundle: Bundle) -> None:
@@ -205,7 +219,12 @@ def test_a_bad_field_beside_the_prompt_fails_before_the_prompt_is_read() -> None
         ({"request": None}, TokensError, "request must be an object"),
         ({"continued_from": 5}, TokensError, "continued_from"),
         ({"form": "AABA"}, TokensError, "form must be an object"),
-        ({"form": {"letters": ["A"], "bars": [8.5, None]}}, TokensError, "form.bars must be a"),
+        ({"form": {"letters": ["A"], "bars": [8]}}, TokensError, "form.plan must be"),
+        ({"form": {"plan": "0/36/0 4"}}, TokensError, "form.from_bar must be a number"),
+        ({"form": {"plan": "0/36/0 4 1-9e", "from_bar": 0}}, TokensError, "form.plan: .*9 bars"),
+        ({"form": {"plan": "0/36/0 99999", "from_bar": 0}}, TokensError, "form.plan: .*more than"),
+        ({"form": {"plan": "0/36/0 4", "from_bar": 4}}, TokensError, "from_bar must be a bar of"),
+        ({"form": {"plan": "0/36/0 4", "from_bar": -1}}, TokensError, "from_bar must be a bar of"),
         ({"taken_up": {"bar": "2"}}, TokensError, "taken_up.bar must be a number"),
         ({"taken_up": [60]}, TokensError, "taken_up must be an object"),
         ({"decode_s": None}, TokensError, "decode_s"),

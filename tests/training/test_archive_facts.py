@@ -113,7 +113,7 @@ def test_the_command_gives_an_older_bundle_what_it_lacks_and_leaves_its_model(
     composer = Composer(bundle)
     request = parse_request({"duration_s": 8, "candidates": 1}, bundle, "2026-01-01")
     made = composer.compose(request, [], [], 1e9)
-    assert made.finished and made.form is not None
+    assert made.finished and made.plan is not None
     run(monkeypatch, older, tmp_path / "dataset.npz")  # again: the same
     assert Bundle.load(older) == bundle
 
