@@ -96,7 +96,7 @@ def describe(piece: Piece) -> str:
         "notes": str(piece.notes),
         "instruments": ", ".join(PROGRAM_NAMES[program] for program in piece.programs),
         "style": f"{piece.style or 'none'}, {piece.metre}, {piece.tempo:.0f} quarters a minute",
-        "form": piece.form or "none planned",
+        "form": {None: "none planned", "A": "A (nothing returns)"}.get(piece.form, piece.form),
         "prompt": origin,
         "seed": str(piece.seed),
         "model": piece.model_id[:12],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from generate_tokens.bundle import FORMAT, Bundle, model_id_of
 
@@ -47,6 +48,12 @@ ARCHIVE_FACTS: dict[str, Any] = {
     "archive": {"folk": {"4/4": {"115.93": 3}, "3/4": {"97.09": 1}}},
     "voices": ["chorale"],
 }
+
+# On a busy machine drawing examples is slow, which is no fault of what is tested.
+settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("shared machine")
 
 MUSIC_BUCKET = "midi-archive-music-123456789012-us-east-1"
 
