@@ -129,7 +129,7 @@ class Plan:
         """The form by letters from bar ``first`` on: (letter, bars) of each section.
 
         Sections are as long as they can be while none is ever taken up in its middle. A letter
-        with a prime returns less than exactly, or at another height.
+        with a prime returns less than exactly or at another height, or returns to one that does.
         """
         count = len(self.lags)
         roots = list(range(count))  # the new bar that each bar is a copy of
@@ -137,7 +137,10 @@ class Plan:
             if lag:
                 roots[bar] = roots[bar - lag]
         bars = zip(self.lags, self.levels, self.shifts, strict=True)
-        varied = [bool(lag) and (level < EXACT or shift != 0) for lag, level, shift in bars]
+        varied: list[bool] = []
+        for bar, (lag, level, shift) in enumerate(bars):
+            own = level < EXACT or shift != 0
+            varied.append(bool(lag) and (own or varied[bar - lag]))
         cuts = {roots[first]} if count > first else set()  # roots at which a section begins
         for bar in range(first + 1, count):
             # the copy begins or ends inside what it copies: that is divided there, too

@@ -83,8 +83,18 @@ def facts_of(model: MusicModel, dataset: Dataset) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write plans, shares and weights into a bundle.")
-    parser.add_argument("--bundle", type=Path, default=Path("layers/model"))
-    parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        default=Path("layers/model"),
+        help="folder whose bundle.json is rewritten (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        default=Path("build/dataset.npz"),
+        help="dataset.py's, whose training pieces are read (default: %(default)s)",
+    )
     a = parser.parse_args()
     path = a.bundle / MANIFEST_FILE
     try:

@@ -63,7 +63,8 @@ class Report:
         return (
             f"{self.pieces} of {self.files} pieces, {self.minutes / 60:.1f} hours, "
             f"{self.notes:,} notes, {self.tokens:,} tokens, "
-            f"{self.validation} for validation, {self.test} for the test\n"
+            f"{self.validation} for validation, {self.test} for the test"
+            f"{'' if self.test else ' (too few pieces for one: evaluate on validation/)'}\n"
             f"lengths: {shortest:.0f} to {longest:.0f} s, half of them over {median:.0f} s\n"
             f"styles: {styles}\n"
             f"left out: {out or 'none'}\n"

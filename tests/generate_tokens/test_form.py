@@ -264,6 +264,8 @@ def test_what_never_comes_without_the_other_is_one_section() -> None:
         (runs("2", "2-2e", "4-4e"), [("A", 2), ("A", 2), ("A", 2), ("A", 2)]),
         (runs("2", "2", "4-4e"), [("A", 4), ("A", 4)]),
         (runs("8", "4-8e"), [("A", 4), ("B", 4), ("A", 4)]),  # nor in part
+        # what returns to a varied bar is varied, too
+        (runs("2", "2-2v", "4-4e"), [("A", 2), ("A'", 2), ("A", 2), ("A'", 2)]),
         # at another height it is less than exact
         (runs("4", "4-4e+2"), [("A", 4), ("A'", 4)]),
         # one bar again and again
@@ -287,8 +289,12 @@ def test_sections_are_of_one_piece_of_music_and_never_taken_up_in_their_middle(
     sections = plan.sections(first)
     assert sum(bars for _, bars in sections) == len(plan.lags) - first
     roots = list(range(len(plan.lags)))
+    unlike = [False] * len(plan.lags)  # its root: somewhere on the way it was varied
     for bar, lag in enumerate(plan.lags):
         roots[bar] = roots[bar - lag]
+        if lag:
+            own = plan.levels[bar] < EXACT or plan.shifts[bar] != 0
+            unlike[bar] = own or unlike[bar - lag]
     starts: dict[str, set[int]] = {}
     inside: set[int] = set()
     bar = first
@@ -296,11 +302,7 @@ def test_sections_are_of_one_piece_of_music_and_never_taken_up_in_their_middle(
         assert roots[bar : bar + bars] == [roots[bar] + k for k in range(bars)]
         starts.setdefault(letter.rstrip("'"), set()).add(roots[bar])
         inside |= {roots[bar] + k for k in range(1, bars)}
-        varied = any(
-            plan.lags[b] and (plan.levels[b] < EXACT or plan.shifts[b])
-            for b in range(bar, bar + bars)
-        )
-        assert letter.endswith("'") == varied
+        assert letter.endswith("'") == any(unlike[bar : bar + bars])
         bar += bars
     assert all(len(roots_of_letter) == 1 for roots_of_letter in starts.values())
     beginnings = {root for roots_of_letter in starts.values() for root in roots_of_letter}
