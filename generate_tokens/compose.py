@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from generate_tokens.beginning import Beginning
 from generate_tokens.bundle import Bundle
 from generate_tokens.choice import LATEST_END_BARS, faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.draws import drawn
 from generate_tokens.errors import BudgetError, BundleError, TokensError
-from generate_tokens.form import UNPLANNED, Plan, Plans, form_of_event
+from generate_tokens.form import Plan
 from generate_tokens.grammar import Grammar
-from generate_tokens.memory import CopyWeights
-from generate_tokens.motif import Motif, MotifGuide, place_for
+from generate_tokens.motif import Motif
 from generate_tokens.next_token import NextToken
 from generate_tokens.request import LONGEST_COMPOSED, Request, parse_request
 from generate_tokens.sampling import Uniforms
@@ -107,9 +107,8 @@ class Composer:
         self.bundle = bundle
         try:
             self.decoder = Decoder(bundle)
-            self.plans = Plans(bundle.plans)
-            self.weights = CopyWeights(**bundle.copying)
             self.vocabulary = Vocabulary(bundle.vocabulary)
+            self.beginning = Beginning(bundle, self.vocabulary)
             self._grammar = Grammar(self.vocabulary, bundle.grammar)
             self._next = NextToken(self.vocabulary, self._grammar)
             if bundle.ticks_per_beat != TICKS_PER_BEAT:
@@ -123,7 +122,7 @@ class Composer:
 
     def _try(self, request: Request) -> float:
         """Samples a token, and measures in seconds what it takes to slide a window."""
-        sequence = self.sequence(request, self.plan(request, []))
+        sequence = self.beginning.sequence(request, self.beginning.plan(request, []))
         batch = Batch(self.decoder, [sequence])
         batch.replay(0)
         self._next.of(sequence, batch.logits(0), request, 0.5, None)
@@ -165,16 +164,16 @@ class Composer:
         pieces = [list(ids) for ids in so_far or [opening] * request.candidates]
         self._check_candidates(pieces, request, opening)
         self.check(prompt, "the prompt's ids")
-        plan = self.plan(request, prompt)
-        guides = [self._guide(motif, plan, prompt, request) for _ in pieces]
+        plan = self.beginning.plan(request, prompt)
+        guides = [self.beginning.guide(motif, plan, prompt, request) for _ in pieces]
         sequences = [
-            self._told(prompt, ids, request, plan, guide)
+            self.beginning.told(prompt, self._body(ids), request, plan, guide)
             for ids, guide in zip(pieces, guides, strict=True)
         ]
         batch = Batch(self.decoder, sequences)
         batch.replay(len(prompt))
         self._drop_over(batch, pieces)  # what left just before the call ended
-        forced = self.opening(request)
+        forced = self.beginning.opening(request)
         uniforms = [Uniforms(request.piece_seed, number) for number in range(len(pieces))]
         already = sum(map(len, pieces))
         # Not less than the slide of one window for a plain step: it finds a core's other users.
@@ -210,7 +209,7 @@ class Composer:
                     over = True
                 else:
                     ids.append(token)
-                    self._take(sequence, token, guides[number])
+                    self.beginning.take(sequence, token, guides[number])
             ended = self._drop_over(batch, pieces) if over else []
             if batch.slots:
                 batch.push()
@@ -251,12 +250,7 @@ class Composer:
     def likeliest_style(self, prompt: Sequence[int]) -> str:
         """The style under which the prompt's ids cost the fewest nats; never that of no style."""
         styles = [style for style in self.bundle.styles if style != NO_STYLE] or [NO_STYLE]
-        sequences = [
-            TokenSequence(
-                self.vocabulary, self.bundle.bos_id, self.bundle.styles[style], self.weights
-            )
-            for style in styles
-        ]
+        sequences = [self.beginning.sequence_in(style, None) for style in styles]
         for sequence in sequences:
             sequence.state.bars_before = LONG_AGO_BARS
         batch = Batch(self.decoder, sequences)
@@ -279,7 +273,7 @@ class Composer:
             where = f"candidate {number}'s ids"
             if list(ids[:PREFIX]) != opening:
                 raise TokensError(f"{where} do not begin with BOS and the request's style")
-            self.check(ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:], where)
+            self.check(self._body(ids), where)
         going_on = [len(ids) for ids in pieces if not self._is_over(ids)]
         if not going_on:
             raise TokensError(
@@ -288,82 +282,6 @@ class Composer:
         over = [len(ids) - 1 for ids in pieces if self._is_over(ids)]
         if len(set(going_on)) > 1 or max(over, default=0) > going_on[0]:
             raise TokensError("the candidates' ids have not come equally far")
-
-    def opening(self, request: Request) -> list[int]:
-        """The first ids of every candidate: metre and tempo, up to the first note's position."""
-        of = self.bundle.vocabulary.index
-        tempi = {float(v): i for i, (k, v) in enumerate(self.bundle.vocabulary) if k == "Tempo"}
-        bar, position = (self.vocabulary.ranges[kind][0] for kind in (BAR, POSITION))
-        return [bar, of(("TimeSig", request.metre or "")), position, tempi[request.tempo or 0]]
-
-    def plan(self, request: Request, prompt: Sequence[int]) -> Plan | None:
-        """The form of the prompt's bars, of which nothing is asked, and of the piece's.
-
-        What is drawn for a piece with a prompt is a form of both, so that it may return to bars
-        of the prompt.
-        """
-        if request.form == UNPLANNED:
-            return None
-        bars = self.bars_of(request)
-        before = self.count_bars(prompt)
-        asked = (request.style or "", request.metre or "", bars, before, request.piece_seed)
-        return form_of_event(request.form, self.plans, *asked)
-
-    def bars_of(self, request: Request) -> int:
-        """How many bars a piece of the wanted length has."""
-        state = MusicState(self.vocabulary)
-        for token in self.opening(request):
-            state.step(token)
-        return max(1, state.bars_left(request.duration_s) or 0)
-
-    def count_bars(self, ids: Sequence[int]) -> int:
-        return sum(self.vocabulary.kind[token] == BAR for token in ids)
-
-    def sequence(self, request: Request, plan: Plan | None) -> TokenSequence:
-        """A sequence behind BOS and the request's style."""
-        return TokenSequence(
-            self.vocabulary,
-            self.bundle.bos_id,
-            self.bundle.styles[request.style or ""],
-            self.weights,
-            plan,
-            in_voices=request.style in self.bundle.voices,
-        )
-
-    def _guide(
-        self, motif: Motif | None, plan: Plan | None, prompt: Sequence[int], request: Request
-    ) -> MotifGuide | None:
-        if motif is None or prompt:
-            return None
-        place = place_for(plan.lags if plan else [0] * self.bars_of(request), len(motif.notes))
-        if place is None:
-            return None
-        return MotifGuide(self.vocabulary, motif, place, request.metre or "")
-
-    def _told(
-        self,
-        prompt: Sequence[int],
-        ids: Sequence[int],
-        request: Request,
-        plan: Plan | None,
-        guide: MotifGuide | None,
-    ) -> TokenSequence:
-        """What the model has been told of one candidate."""
-        sequence = self.sequence(request, plan)
-        if prompt:
-            sequence.state.bars_before = LONG_AGO_BARS  # the middle of something, so no opening
-        for token in prompt:
-            sequence.append(token)
-        sequence.begin_piece(request.duration_s)
-        for token in ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:]:
-            self._take(sequence, token, guide)
-        return sequence
-
-    @staticmethod
-    def _take(sequence: TokenSequence, token: int, guide: MotifGuide | None) -> None:
-        sequence.append(token)
-        if guide is not None:
-            guide.step(token, sequence.state)
 
     def _drop_over(self, batch: Batch, pieces: Sequence[Sequence[int]]) -> list[int]:
         over = [number for number in batch.slots if self._is_over(pieces[number])]
@@ -374,6 +292,10 @@ class Composer:
     def _is_over(self, ids: Sequence[int]) -> bool:
         """Whether a candidate has ended or left."""
         return self.vocabulary.kind[ids[-1]] in (EOS, PAD)
+
+    def _body(self, ids: Sequence[int]) -> Sequence[int]:
+        """A candidate's ids behind BOS and style, without the EOS or PAD of one that is over."""
+        return ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:]
 
     def _leaving(
         self,
@@ -409,7 +331,7 @@ class Composer:
         if self.vocabulary.kind[ids[-1]] == EOS:
             body = self._closed(ids)[PREFIX:-1]
             return faults_of_piece(body, self.vocabulary, request.duration_s)
-        return faults_of(ids[PREFIX:-1] if self._is_over(ids) else ids[PREFIX:], self.vocabulary)
+        return faults_of(self._body(ids), self.vocabulary)
 
     def _ends(self, sequence: TokenSequence, token: int, request: Request) -> bool:
         """Whether the piece is over: by its own end, or cut before a place that is too late."""

@@ -22,10 +22,10 @@ OUTSIDE = 8.0  # nats that notes outside the last chord lose, and lengths that d
 NEVER = 32.0
 TOWARDS_DOMINANT = 2.0
 THIN = 2.0  # nats that the end loses while fewer voices than usual are in the chord
-SHORTEST, LONGEST = 0.75, 1.1  # of the length that the plan's piece holds its last chord
+SHORTEST_SHARE, LONGEST_SHARE = 0.75, 1.1  # of the length of the plan's own last chord
 LAST_BARS = 2  # in which a piece is led
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # semitones of major, of minor
-LONGEST_S = 2.4  # that a last chord is held: the plan's piece may have a faster tempo
+LONGEST_CHORD_S = 2.4  # that a last chord is held: the plan's piece may have a faster tempo
 FEWEST_BARS = 3  # begun before the harmony is led anywhere
 
 
@@ -99,12 +99,12 @@ class Ending:
                 logits[self._eos] -= NEVER
             return True
         root = self._chord.degree
-        length = min(self._chord.length, LONGEST_S / state.seconds_per_tick)
+        length = min(self._chord.length, LONGEST_CHORD_S / state.seconds_per_tick)
         if key is not None:
             third = 4 if (root + 4) % 12 in SCALES[key // 12] else 3
             self._towards(logits, state, key, (root, root + third, root + 7), root, OUTSIDE)
-        least = length * SHORTEST or state.bar_ticks / 2
-        most = max(length * LONGEST, 12) if length else state.bar_ticks
+        least = length * SHORTEST_SHARE or state.bar_ticks / 2
+        most = max(length * LONGEST_SHARE, 12) if length else state.bar_ticks
         logits[self._durations][(self._ticks < least) | (self._ticks > most)] -= OUTSIDE
         # To go on to another place is to stop here.
         going_on = np.append(logits[self._positions], logits[[self._bar, self._eos]])

@@ -35,7 +35,7 @@ _STREAM = (0, 0, 2)
 LETTERS = re.compile(r"[A-Z]{1,32}")
 
 _ENDING = re.compile(r"(\d{1,3})/(\d{1,4})/(\d|10|11)(\+?)")
-_RUN = re.compile(rf"([1-9]\d{{0,4}})(?:-([1-9]\d{{0,2}})([{LEVELS}])([+-][1-9]\d?)?)?")
+_RUN = re.compile(rf"([1-9]\d{{0,4}})(?:-([1-9]\d{{0,4}})([{LEVELS}])([+-][1-9]\d?)?)?")
 
 
 @dataclass(frozen=True)

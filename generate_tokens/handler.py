@@ -168,7 +168,8 @@ def report(
     rounds = progress.rounds + 1
     form = None
     if made.finished and made.plan is not None:
-        form = {"plan": made.plan.text(), "from_bar": composer.count_bars(progress.prompt_ids)}
+        from_bar = composer.beginning.count_bars(progress.prompt_ids)
+        form = {"plan": made.plan.text(), "from_bar": from_bar}
     continued_from, fresh_because = progress.continued_from, progress.fresh_because
     if made.finished and progress.motif_ids and made.taken_up is None:
         fresh_because = f"the motif of {continued_from} found no place"

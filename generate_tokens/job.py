@@ -18,7 +18,7 @@ from generate_tokens.bundle import Bundle
 from generate_tokens.errors import EventError, TokensError
 from generate_tokens.request import Request, parse_request
 
-MOST_MOTIF_IDS = 2_000  # of the densest two bars, and empty ones before them
+MOST_MOTIF_IDS = 2_000  # of the bars that hold a melody, and of empty ones before them
 # About 75 kB as JSON; a state may hold 256 KiB, and holds the job twice, with the form beside it.
 INLINE_TOKENS = 15_000
 

@@ -49,10 +49,13 @@ class CopyWeights:
 
     def __post_init__(self) -> None:
         """Raises ValueError for tables of another size."""
-        rows = [self.suffix, self.suffix_in_new_bars, *self.plan]
-        sizes = [SUFFIX_CLASSES] * 2 + [RUN_CLASSES] * len(LEVELS)
-        if [len(row) for row in rows] != sizes:
-            raise ValueError(f"the weights of copies must have {sizes} values")
+        sizes = [len(row) for row in (self.suffix, self.suffix_in_new_bars, *self.plan)]
+        wanted = [SUFFIX_CLASSES] * 2 + [RUN_CLASSES] * len(LEVELS)
+        if sizes != wanted:
+            raise ValueError(
+                "copying, that is suffix, suffix_in_new_bars and the rows of plan: the "
+                f"weights of copies must have {wanted} values, not {sizes}"
+            )
 
 
 class Memory:

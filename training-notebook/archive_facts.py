@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from weights import load_weights
 from generate_tokens.bundle import FORMAT, MANIFEST_FILE, Bundle
 from generate_tokens.choice import music_of
 from generate_tokens.compose import Composer
+from generate_tokens.errors import BundleError
 from generate_tokens.harmony import parallel_counts
 from generate_tokens.measures import piano_roll
 from generate_tokens.state import Vocabulary
@@ -104,10 +107,14 @@ def main() -> None:
         raise SystemExit(f"nothing was written: {error}") from error
     manifest["sampling"].pop("recall", None)  # of format 3
     manifest |= {"format": FORMAT, **facts}
-    half = path.with_suffix(".partial")
-    half.write_text(json.dumps(manifest, indent=1) + "\n")
-    half.replace(path)
-    Composer(Bundle.load(a.bundle))  # refuses what it cannot use
+    with tempfile.TemporaryDirectory(dir=a.bundle.parent) as scratch:
+        tried = Path(shutil.copytree(a.bundle, Path(scratch) / "model"))
+        (tried / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
+        try:
+            Composer(Bundle.load(tried))
+        except BundleError as error:
+            raise SystemExit(f"nothing was written: {error}") from error
+        (tried / MANIFEST_FILE).replace(path)
     counts = {style: sum(map(len, m.values())) for style, m in facts["plans"].items()}
     print(json.dumps({"plans": counts, "voices": facts["voices"], "copying": facts["copying"]}))
 

@@ -48,7 +48,7 @@ def fitted(p: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     for _ in range(ROUNDS):
         share = weight * right / ((1 - weight) * p + weight * right + 1e-30)
         weight = float((share.sum() + 0.1) / (len(p) + 1))  # a few ids cannot make it 0 or 1
-    return round(weight, 4)
+    return min(round(weight, 4), 0.9999)  # the model always keeps a part
 
 
 def named_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -107,15 +107,9 @@ def _fit(
         fits = [fitted(p[cell], by_suffix[cell]) for cell in cells]
         return [0.0, *fits[1:]]  # where nothing is named nothing is mixed in
 
-    plan = [
-        [
-            fitted(p[cell], by_plan[cell])
-            for run in range(RUN_CLASSES)
-            for cell in (rows[:, 3] == level * RUN_CLASSES + run,)
-        ]
-        for level in range(len(LEVELS))
-    ]
-    weights = CopyWeights(suffix_weights(np.ones(len(p), bool)), suffix_weights(new), plan)
+    cells = [rows[:, 3] == cell for cell in range(len(LEVELS) * RUN_CLASSES)]
+    plan = np.reshape([fitted(p[cell], by_plan[cell]) for cell in cells], (-1, RUN_CLASSES))
+    weights = CopyWeights(suffix_weights(np.ones(len(p), bool)), suffix_weights(new), plan.tolist())
     weight = np.array(weights.suffix)[rows[:, 1]]
     mixed = (1 - weight) * p + weight * by_suffix
     facts = {

@@ -140,10 +140,7 @@ def token_logits(
     Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
     last, with the sequence before it. Both are overwritten by the next.
     """
-    bundle = composer.bundle
-    sequence = TokenSequence(
-        composer.vocabulary, bundle.bos_id, bundle.styles[style], composer.weights
-    )
+    sequence = composer.beginning.sequence_in(style, None)
     sequence.begin_piece(None)
     batch = Batch(composer.decoder, [sequence])
     batch.replay(0)

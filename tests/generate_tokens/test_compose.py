@@ -72,7 +72,7 @@ def test_a_piece_does_not_stay_on_one_note(composer: Composer, tokenizer: Any) -
         ],
     ]
     names = (*opening, *(name for note in one_note for name in note), "Position_20")
-    sequence = composer.sequence(request_for(composer), None)
+    sequence = composer.beginning.sequence(request_for(composer), None)
     for token in ids_of(tokenizer, *names):
         sequence.append(token)
     sequence.stasis.top = (-1, 0.0)  # another guard would see it, too

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from generate_tokens.compose import Composer
-from generate_tokens.ending import FEWEST_BARS, LAST_BARS, LONGEST, SHORTEST
+from generate_tokens.ending import FEWEST_BARS, LAST_BARS, LONGEST_SHARE, SHORTEST_SHARE
 from generate_tokens.form import LastChord, Plan
 from generate_tokens.next_token import Logits
 from generate_tokens.request import Request
@@ -56,7 +56,7 @@ def ended(
     prompt: Sequence[int] = (),
 ) -> TokenSequence:
     """What is begun, up to its end: sampled from logits that know nothing but the metre."""
-    sequence = composer.sequence(request, plan)
+    sequence = composer.beginning.sequence(request, plan)
     for token in prompt:
         sequence.append(token)
     sequence.begin_piece(request.duration_s)
@@ -107,7 +107,7 @@ def test_the_last_chord_is_the_tonic_triad_on_its_root_where_the_plan_has_it(
         assert {pitch % 12 for pitch, _ in last} <= set(tonic)
         assert min(pitch for pitch, _ in last) % 12 == tonic[0]
         for _, ticks in last:
-            assert SHORTEST * length <= ticks <= max(LONGEST * length, 12)
+            assert SHORTEST_SHARE * length <= ticks <= max(LONGEST_SHARE * length, 12)
         assert VOCABULARY.kind[sequence.body[-1]] == EOS
 
 
@@ -206,7 +206,7 @@ def test_a_piece_shorter_than_half_a_bar_ends_with_a_chord_of_its_own(composer: 
 
 def leant(composer: Composer, bars: Sequence[list[Note]], left: int) -> tuple[bool, Logits]:
     """Whether the end has begun after these bars, and what it makes of logits that are 0."""
-    sequence = composer.sequence(request_for(composer), None)
+    sequence = composer.beginning.sequence(request_for(composer), None)
     for token in joined(piece_of_bars(bars)):
         sequence.append(token)
     sequence.ending.settle_key()
@@ -235,7 +235,7 @@ def test_the_harmony_is_led_from_a_few_bars_on_that_have_notes(
 
 
 def test_before_the_tempo_there_is_no_end(composer: Composer) -> None:
-    sequence = composer.sequence(request_for(composer), None)
+    sequence = composer.beginning.sequence(request_for(composer), None)
     for token in joined(piece_of_bars([[]]))[:2]:
         sequence.append(token)
     logits = np.zeros(VOCABULARY.size, np.float32)

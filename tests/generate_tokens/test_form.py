@@ -276,6 +276,12 @@ def test_sections_are_named_by_letters(plan: str, sections: list[tuple[str, int]
     assert Plan.parse(plan).sections() == sections
 
 
+def test_the_form_of_an_hour_in_letters_is_read_back() -> None:
+    plan = plan_of_letters("ABCDEFGA", 15_000)  # bars of a quarter of a second
+    assert max(plan.lags) == 7 * 15_000 // 8
+    assert Plan.parse(plan.text(), 15_000) == plan
+
+
 def test_behind_z_the_letters_are_numbered() -> None:
     found = Plan.parse(runs(*["1", "1-1e"] * 30)).sections()
     assert [letter for letter, _ in found[::2]][24:28] == ["Y", "Z", "A2", "B2"]

@@ -104,9 +104,11 @@ def test_a_prompt_of_two_metres_or_no_tempo_leads_into_the_piece(
 ) -> None:
     whole = assert_rounds_change_nothing(planned, 61, prompt, style=style, metre=metre)
     request = request_for(planned, style=style, metre=metre, duration_s=14)
-    assert whole.ids[PREFIX : PREFIX + 4] == planned.opening(request)
+    assert whole.ids[PREFIX : PREFIX + 4] == planned.beginning.opening(request)
     assert whole.plan is not None
-    assert len(whole.plan.lags) == planned.count_bars(prompt) + planned.bars_of(request)
+    assert len(whole.plan.lags) == planned.beginning.count_bars(prompt) + planned.beginning.bars_of(
+        request
+    )
     assert planned.likeliest_style(prompt) in planned.bundle.styles
     assert 0.5 * 14 < seconds_of(planned, whole.ids[PREFIX:-1]) <= LONGEST * 14
 
@@ -126,22 +128,22 @@ def test_candidates_share_metre_tempo_and_plan(planned: Composer, fields: dict[s
     request = request_for(planned, candidates=4, **fields)
     made = planned.compose(request, [], [], FOREVER_S)
     asked = drawn(request, planned.bundle)
-    opening = planned.opening(asked)
+    opening = planned.beginning.opening(asked)
     assert [VOCABULARY.kind[i] for i in opening][1::2] == [TIMESIG, TEMPO]
     assert VOCABULARY.entries[opening[1]][1] == asked.metre
     assert float(VOCABULARY.entries[opening[3]][1]) == asked.tempo
     assert {tuple(ids[PREFIX : PREFIX + 4]) for ids in made.candidates} == {tuple(opening)}
     assert {ids[1] for ids in made.candidates} == {planned.bundle.styles[asked.style or ""]}
     assert len({tuple(ids) for ids in made.candidates}) == 4
-    plan = planned.plan(asked, [])
+    plan = planned.beginning.plan(asked, [])
     assert plan is not None and made.plan == plan
-    assert len(plan.lags) == planned.bars_of(asked)
+    assert len(plan.lags) == planned.beginning.bars_of(asked)
 
 
 @pytest.fixture
 def sure_of_copies(planned: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = CopyWeights([0.0] * 8, [0.0] * 8, [[0.999] * 4] * 3)
-    monkeypatch.setattr(planned, "weights", weights)
+    monkeypatch.setattr(planned.beginning, "weights", weights)
 
 
 @pytest.mark.usefixtures("sure_of_copies")
@@ -151,7 +153,7 @@ def test_bars_return_where_the_plan_says_so(planned: Composer) -> None:
         for seed in range(4):
             request = request_for(planned, form=form, duration_s=35, seed=seed)
             bars = bars_of(planned.compose(request, [], [], FOREVER_S).ids)
-            section = planned.bars_of(request) // 4
+            section = planned.beginning.bars_of(request) // 4
             for bar in range(section, len(bars) - 2):  # the end is led elsewhere
                 returned[form] += bars[bar] == bars[bar % section]
     # of 4 * 3 * 4 bars; others have a key that sounds already, or stand still
@@ -160,18 +162,18 @@ def test_bars_return_where_the_plan_says_so(planned: Composer) -> None:
 
 def test_no_form_is_no_plan_and_a_form_of_letters_is_that(planned: Composer) -> None:
     request = request_for(planned, form=UNPLANNED)
-    assert planned.plan(request, []) is None
+    assert planned.beginning.plan(request, []) is None
     assert planned.compose(request, [], [], FOREVER_S).plan is None
     lettered = request_for(planned, form="ABA", duration_s=18.6)
-    bars = planned.bars_of(lettered)
+    bars = planned.beginning.bars_of(lettered)
     assert bars % 3 == 0
     made = planned.compose(lettered, [], [], FOREVER_S)
-    assert planned.plan(lettered, []) == made.plan == plan_of_letters("ABA", bars)
+    assert planned.beginning.plan(lettered, []) == made.plan == plan_of_letters("ABA", bars)
     assert made.plan.sections() == [(letter, bars // 3) for letter in "ABA"]
 
 
 def test_more_letters_than_bars_are_refused_by_the_name_of_the_field(planned: Composer) -> None:
-    bars = planned.bars_of(request_for(planned, duration_s=8))
+    bars = planned.beginning.bars_of(request_for(planned, duration_s=8))
     for prompt in ([], PROMPT):
         request = request_for(planned, duration_s=8, form="AB" * bars)
         with pytest.raises(EventError, match=f"form (AB)+ has {2 * bars} sections"):
@@ -182,7 +184,7 @@ def test_the_plan_of_a_piece_with_a_prompt_begins_with_the_bars_of_the_prompt(
     planned: Composer,
 ) -> None:
     request = request_for(planned, seed=5)
-    plan, bars = planned.plan(request, PROMPT), planned.bars_of(request)
+    plan, bars = planned.beginning.plan(request, PROMPT), planned.beginning.bars_of(request)
     assert plan is not None and len(plan.lags) == 2 + bars
     made = planned.compose(request, PROMPT, [], FOREVER_S)
     assert made.plan == plan
@@ -198,14 +200,14 @@ def test_a_plan_has_as_many_bars_as_the_wanted_length(
     )
     beats, unit = map(int, (request.metre or "").split("/"))
     bar_s = 240 * beats / unit / (request.tempo or 0)
-    bars = planned.bars_of(request)
+    bars = planned.beginning.bars_of(request)
     assert bars >= 1
     assert abs(bars * bar_s - duration_s) <= bar_s / 2 + 1e-3 or bars == 1
 
 
 def test_only_styles_in_voices_are_kept_from_parallels(planned: Composer) -> None:
     for style in planned.bundle.styles:
-        sequence = planned.sequence(request_for(planned, style=style), None)
+        sequence = planned.beginning.sequence(request_for(planned, style=style), None)
         assert (sequence.voices is not None) == (style in planned.bundle.voices)
 
 
@@ -213,7 +215,9 @@ def nats_by_style(composer: Composer, prompt: Sequence[int]) -> dict[str, float]
     """Alone in the decoder, style after style."""
     nats = {}
     for style, style_id in composer.bundle.styles.items():
-        sequence = TokenSequence(VOCABULARY, composer.bundle.bos_id, style_id, composer.weights)
+        sequence = TokenSequence(
+            VOCABULARY, composer.bundle.bos_id, style_id, composer.beginning.weights
+        )
         sequence.state.bars_before = LONG_AGO_BARS
         batch = Batch(composer.decoder, [sequence])
         batch.replay(0)

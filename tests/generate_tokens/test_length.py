@@ -40,7 +40,7 @@ def lengths_s(
     bundle = composer.bundle
     request = drawn(parse_request(event, bundle, "2026-01-01"), bundle)
     if request.form not in ("none", "drawn"):
-        form = request.form[: composer.bars_of(request)]
+        form = request.form[: composer.beginning.bars_of(request)]
         request = parse_request(request.to_json() | {"form": form}, bundle, "2026-01-01")
     made = composer.compose(request, prompt, [], FOREVER_S, motif=motif)
     found = []

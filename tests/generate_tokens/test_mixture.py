@@ -26,7 +26,7 @@ OPENING = ("Bar_None", "TimeSig_4/4", "Position_0", "Tempo_115.93", "Program_0")
 
 
 def sequence_of(composer: Composer, *names: str) -> TokenSequence:
-    sequence = composer.sequence(request_for(composer), None)
+    sequence = composer.beginning.sequence(request_for(composer), None)
     sequence.begin_piece(60)
     for name in names:
         sequence.append(id_of(name))
@@ -153,7 +153,7 @@ def test_pitches_on_which_it_stands_still_become_rarer_by_so_many_nats(composer:
 def test_where_a_motif_comes_nothing_is_copied(composer: Composer) -> None:
     notes = (((0, 60, id_of("Duration_1.0.12")),),)
     guide = MotifGuide(composer.vocabulary, Motif("4/4", notes), 0, "4/4")
-    sequence = composer.sequence(request_for(composer), None)
+    sequence = composer.beginning.sequence(request_for(composer), None)
     sequence.begin_piece(60)
     for name in OPENING:
         sequence.append(id_of(name))

@@ -243,7 +243,7 @@ def test_what_a_prompt_leaves_open_is_drawn_and_its_last_metre_goes_on(
     assert today["form"]["from_bar"] == 2
     bars_made = Plan.parse(today["form"]["plan"]).lags[2:]
     asked = parse_request(today["request"], lambda_composer.bundle, "2026-03-02")
-    assert len(bars_made) == lambda_composer.bars_of(asked)
+    assert len(bars_made) == lambda_composer.beginning.bars_of(asked)
 
 
 @pytest.mark.parametrize("name", ["style", "metre", "tempo"])

@@ -118,6 +118,17 @@ def test_the_command_gives_an_older_bundle_what_it_lacks_and_leaves_its_model(
     assert Bundle.load(older) == bundle
 
 
+def test_a_bundle_that_would_be_refused_is_left_as_it_is(
+    older: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset.save(tmp_path / "dataset.npz")
+    (older / "MODEL_CARD.md").unlink()
+    before = (older / "bundle.json").read_bytes()
+    with pytest.raises(SystemExit, match=r"nothing was written: .*MODEL_CARD\.md is missing"):
+        run(monkeypatch, older, tmp_path / "dataset.npz")
+    assert (older / "bundle.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("missing", ["dataset", "weights"])
 def test_what_is_missing_is_named_and_nothing_is_written(
     older: Path,

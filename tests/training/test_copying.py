@@ -136,3 +136,8 @@ def test_no_weights_believe_nothing() -> None:
         state.step(token)
         memory.step(token, state)
         assert memory.weight == 0
+
+
+def test_the_model_keeps_a_part_however_often_a_copy_was_right() -> None:
+    always = fitted(np.full(50_000, 1e-6), np.ones(50_000, bool))
+    assert 0.999 < always < 1, "1 would be refused by the bundle's reader"

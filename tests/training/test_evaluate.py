@@ -129,7 +129,7 @@ def test_what_the_memory_names_is_mixed_into_the_nats(
     assert both.alone > first.alone
     # again they cost less than half of what they cost the model alone, and EOS costs the same
     assert both.total - first.total < (both.alone - first.alone) / 2
-    expected, memory = 0.0, Memory(VOCABULARY, composer.weights)
+    expected, memory = 0.0, Memory(VOCABULARY, composer.beginning.weights)
     memory.begin_piece()
     state = MusicState(VOCABULARY)
     targets = [*twice, composer.bundle.eos_id]
