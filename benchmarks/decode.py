@@ -215,7 +215,7 @@ def measure(bundle: Bundle, seed: int, rounds: int, folder: Path) -> dict[str, A
     piece = arguments(bundle, ids)
     model = FoldedModel(load_weights(bundle.directory))
     with torch.inference_mode():
-        reference = model(*piece)[0].numpy()
+        reference = model(piece)[0].numpy()
     ours = our_forms(bundle, model, ids, folder)
     released = ours[0]
     assert isinstance(released, Released)

@@ -33,13 +33,13 @@ from onnx_graph import build_graph, quantise_weights
 
 from generate_tokens.bundle import MODEL_FILE, Bundle
 from generate_tokens.decoder import Decoder
+from generate_tokens.inputs import INPUTS, LOOKED_UP, TICK
 from generate_tokens.memory import CopyWeights
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from generate_tokens.state import Vocabulary
 
 Logits = NDArray[np.float32]
-Arguments = tuple[Tensor, ...]
-INPUTS = ("ids", "position", "program", "tick", "sounding", "form")  # MusicModel.forward's
+Arguments = dict[str, Tensor]  # the model's inputs by name
 LONGEST_S = 3600.0
 MOST_STEPS = 18  # that are taken from where `rewind` goes to, other than to compare logits
 
@@ -85,12 +85,9 @@ def told(bundle: Bundle, ids: Sequence[int]) -> TokenSequence:
 
 
 def arguments(bundle: Bundle, ids: Sequence[int]) -> Arguments:
-    """The piece as `INPUTS` of PyTorch's model, [1, T] each, sounding [1, T, pitches]."""
-    window, features = told(bundle, ids).window(0, len(ids) - PREFIX)
-    sounding = features.unpacked(int(bundle.model["pitches"]))
-    tick = features.tick.astype(np.float32)
-    arrays = (window, features.position, features.program, tick, sounding, features.form)
-    return tuple(torch.from_numpy(array)[None] for array in arrays)
+    """The piece as the inputs of PyTorch's model, [1, T, ...] each."""
+    window = told(bundle, ids).window(0, len(ids) - PREFIX)
+    return {name: torch.from_numpy(array)[None] for name, array in window}
 
 
 class Ours:
@@ -102,7 +99,7 @@ class Ours:
         self._sequence = told(bundle, ids)
         self._body = self._sequence.body
         count = min(len(self._body), bundle.context - PREFIX)
-        self._decoder.prefill(0, *self._sequence.window(0, count))
+        self._decoder.prefill(0, self._sequence.window(0, count))
 
     def rewind(self, count: int) -> None:
         self._decoder.row = count  # the rows behind are overwritten with what they hold
@@ -148,7 +145,7 @@ def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Pat
     wide = replace(bundle, model={**bundle.model, "context": len(ids)})
     forms = [Released("released", bundle, ids), Ours("ours_int8_cache", wide, ids)]
     exact = replace(wide, model={**wide.model, "kv_dtype": "float32"})
-    graph = build_graph(exact.model, folded_weights(model))
+    graph = build_graph(exact.model, *folded_weights(model))
     for name in ("ours_float32", "ours_int8"):
         if name == "ours_int8":
             graph = quantise_weights(graph)
@@ -165,21 +162,15 @@ def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Pat
 class FoldedModel(MusicModel):
     """The model with its sums of shared embedding rows made once, as our graph has them."""
 
-    table: Tensor
-    form_rows: Tensor
-
     def __init__(self, model: MusicModel) -> None:
         super().__init__(model.config, vocabulary_entries(make_tokenizer()))
         self.load_state_dict(model.state_dict())
-        self.register_buffer("table", super().embedding().detach())
-        self.register_buffer("form_rows", super().forms().detach())
+        for name, table in super().tables().items():
+            self.register_buffer(f"{name}_table", table.detach())
         self.eval().requires_grad_(requires_grad=False)
 
-    def embedding(self) -> Tensor:
-        return self.table
-
-    def forms(self) -> Tensor:
-        return self.form_rows
+    def tables(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(f"{name}_table") for name in LOOKED_UP}
 
     def empty_cache(self, rows: int) -> list[Tensor]:
         """Keys and values [1, KV, rows, D], layer after layer."""
@@ -197,14 +188,14 @@ def cached_step(
     """Logits [1, vocabulary] after one token, by the model's own parts.
 
     Args:
-        token: `INPUTS` of one token; ``index`` float32 [1, 1] is its place.
+        token: the model's inputs of one token; ``index`` float32 [1, 1] is its place.
         cache: takes the number of a cache and its new row [1, KV, 1, D], gives all [1, KV, P, D].
     """
-    ids, position, program, tick, sounding, form = token
-    by_index, by_tick = index[..., None] * model.by_index, tick[..., None] * model.by_tick
+    by_index, by_tick = index[..., None] * model.by_index, token[TICK][..., None] * model.by_tick
     angles = torch.cat((by_index, by_tick), -1)[:, :, None]
     cos, sin = angles.cos(), angles.sin()
-    x = model.inputs(model.embedding(), ids, position, program, sounding, form)
+    tables = model.tables()
+    x = model.embedded(tables, token)
     for i, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         q, k, v = (part.transpose(1, 2) for part in block.queries_keys_values(x, cos, sin))
@@ -214,7 +205,7 @@ def cached_step(
         x = x + block.out(attended.transpose(1, 2).reshape(x.shape))
         gate, up = block.gate_up(rms_norm(x, block.norm_2)).chunk(2, -1)
         x = x + block.down(functional.silu(gate) * up)
-    return functional.linear(rms_norm(x, model.norm), model.embedding())[:, 0]
+    return functional.linear(rms_norm(x, model.norm), tables["ids"])[:, 0]
 
 
 class Eager:
@@ -224,7 +215,7 @@ class Eager:
 
     def __init__(self, model: FoldedModel, piece: Arguments) -> None:
         self._model, self._piece = model, piece
-        self._buffers = model.empty_cache(piece[0].shape[1])
+        self._buffers = model.empty_cache(piece["ids"].shape[1])
         for index in range(PREFIX):
             self.step(index)
 
@@ -238,7 +229,7 @@ class Eager:
             buffer[:, :, index : index + 1] = row
             return buffer[:, :, : index + 1]
 
-        token = tuple(array[:, index : index + 1] for array in self._piece)
+        token = {name: array[:, index : index + 1] for name, array in self._piece.items()}
         place = torch.full((1, 1), float(index))
         logits: Logits = cached_step(self._model, token, place, cache)[0].numpy()
         return logits
@@ -281,11 +272,12 @@ class Naive:
 
     def __init__(self, model: FoldedModel, piece: Arguments, folder: Path) -> None:
         tokens = torch.export.Dim("tokens", min=2, max=1 << 20)
-        example = tuple(array[:, :8] for array in piece)
-        shapes = tuple({1: tokens} for _ in INPUTS)
+        first = {name: array[:, :8] for name, array in piece.items()}
+        example: tuple[Arguments, Arguments] = (first, {})  # the last: no keywords
+        shapes = ({name: {1: tokens} for name in INPUTS},)
         names = (list(INPUTS), ["logits"])
         self._session = session(export_onnx(model, example, shapes, names, folder / "naive.onnx"))
-        self._arrays = {name: array.numpy() for name, array in zip(INPUTS, piece, strict=True)}
+        self._arrays = {name: array.numpy() for name, array in piece.items()}
 
     def rewind(self, count: int) -> None:
         """There is no cache."""
@@ -328,16 +320,17 @@ class Concat:
         self, model: FoldedModel, piece: Arguments, counts: Sequence[int], folder: Path
     ) -> None:
         past = model.empty_cache(8)
-        example = (tuple(array[:, :1] for array in piece), torch.zeros(1, 1), past)
+        first = {name: array[:, :1] for name, array in piece.items()}
+        example = (first, torch.zeros(1, 1), past)
         rows = torch.export.Dim("rows", min=2, max=1 << 20)
-        shapes: tuple[Any, ...] = (tuple({} for _ in INPUTS), {}, [{2: rows} for _ in past])
+        shapes: tuple[Any, ...] = ({name: {} for name in INPUTS}, {}, [{2: rows} for _ in past])
         self._past = [f"past_{i}" for i in range(len(past))]
         present = [f"present_{i}" for i in range(len(past))]
         self._outputs = ["logits", *present]
         names = ([*INPUTS, "index", *self._past], self._outputs)
         path = export_onnx(_ConcatStep(model), example, shapes, names, folder / "concat.onnx")
         self._session = session(path)
-        self._arrays = {name: array.numpy() for name, array in zip(INPUTS, piece, strict=True)}
+        self._arrays = {name: array.numpy() for name, array in piece.items()}
         empty = model.empty_cache(0)
         self._caches = [ort.OrtValue.ortvalue_from_numpy(cache.numpy()) for cache in empty]
         self._kept = dict.fromkeys((*counts, PREFIX), self._caches)

@@ -46,6 +46,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 def plain_graph(
     config: Config,
+    table: NDArray[np.float32],
     weights: Weights,
     rows: int,
     cache_scales: NDArray[np.float32] | None = None,
@@ -55,6 +56,7 @@ def plain_graph(
     """A decoder of ``config``'s sizes without musical state, in onnxruntime-genai's names.
 
     Args:
+        table: of the ids [V, C].
         weights: of `onnx_graph.build_graph`.
         rows: of the rotary tables.
         cache_scales: [layers, 2] for an int8 cache; None for float32.
@@ -68,7 +70,8 @@ def plain_graph(
     angles = np.arange(rows)[:, None] * frequencies
     constants: dict[str, NDArray[Any]] = {
         **weights,
-        "head": weights["token"].T,
+        "token": table,
+        "head": table.T,
         "halves": np.array([config["hidden"]] * 2, np.int64),
         "cos": np.cos(angles).astype(np.float32),
         "sin": np.sin(angles).astype(np.float32),
@@ -299,22 +302,24 @@ def forms(
     model: MusicModel, bundle: Bundle, ids: Sequence[int], folder: Path, *, genai: bool
 ) -> list[PlainOurs | PlainGenai]:
     """All of `FORMS`, or without onnxruntime-genai's; each continues ``ids`` up to their number."""
-    config, weights, rows = bundle.model, folded_weights(model), len(ids)
-    graph = plain_graph(config, weights, rows, masked=False)
+    config, rows = bundle.model, len(ids)
+    tables, weights = folded_weights(model)
+    parts = config, tables["ids"], weights, rows
+    graph = plain_graph(*parts, masked=False)
     exact = PlainOurs(OURS_FLOAT32, graph, config, ids, folder)
     exact.rewind(rows)
     peaks = [np.abs(cache).max() for cache in exact.caches.values()]
     scales = (np.array(peaks) / 127).astype(np.float32).reshape(-1, 2)
-    int8 = quantise_weights(plain_graph(config, weights, rows, scales, masked=False))
+    int8 = quantise_weights(plain_graph(*parts, scales, masked=False))
     made: list[PlainOurs | PlainGenai] = [
         exact,
         PlainOurs(OURS_INT8, int8, config, ids, folder),
     ]
     if genai:
-        graph = plain_graph(config, weights, rows, masked=True)
+        graph = plain_graph(*parts, masked=True)
         made.append(PlainGenai(GENAI_FLOAT32, graph, config, ids, folder))
         for name, block in GENAI_INT8.items():
-            graph = quantise_in_blocks(plain_graph(config, weights, rows, masked=True), block)
+            graph = quantise_in_blocks(plain_graph(*parts, masked=True), block)
             made.append(PlainGenai(name, graph, config, ids, folder))
     return made
 

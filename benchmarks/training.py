@@ -27,7 +27,8 @@ from loss import summed_loss
 from model import ModelConfig
 from trainer import Run, TrainConfig
 
-from generate_tokens.state import Features, Vocabulary
+from generate_tokens.inputs import Tracked
+from generate_tokens.state import Vocabulary
 
 
 def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
@@ -35,12 +36,12 @@ def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
     rng = np.random.default_rng(0)
     return Dataset(
         ids=rng.integers(1, vocabulary.size, tokens).astype(np.int16),
-        features=Features(
-            position=rng.integers(0, 48, tokens),
-            program=rng.integers(0, vocabulary.programs, tokens),
-            tick=np.arange(tokens) * 3,
-            sounding=rng.integers(0, 256, (tokens, (vocabulary.pitches + 7) // 8), dtype=np.uint8),
-            form=np.zeros(tokens, np.int64),
+        tracked=Tracked(
+            position_in_bar=rng.integers(0, 48, tokens, np.uint8),
+            current_program=rng.integers(0, vocabulary.programs, tokens, np.uint8),
+            place_in_form=np.zeros(tokens, np.uint8),
+            tick=np.arange(tokens, dtype=np.int32) * 3,
+            sounding_now=rng.integers(0, 256, (tokens, (vocabulary.pitches + 7) // 8), np.uint8),
         ),
         starts=np.array([0, tokens]),
         style_ids=np.zeros(1, np.int16),

@@ -7,6 +7,7 @@ bundle describes; not what the tokens mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError
-from generate_tokens.state import Features
+from generate_tokens.inputs import LOOKED_UP, MULTI_HOT, Inputs
 
-INPUTS = ("ids", "position_in_bar", "current_program", "place_in_form", "rotary_row")
+ROTARY_ROW = "rotary_row"
 
 
 class Decoder:
@@ -52,9 +53,12 @@ class Decoder:
             self._cache_shape = (int(model["kv_heads"]), self.context, int(model["head_size"]))
             self._by_index = np.array(model["rotary"]["by_index"], np.float64)
             self._by_tick = np.array(model["rotary"]["by_tick"], np.float64)
+            known = {node.name for node in self._session.get_inputs()}
             self._dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
         except Exception as error:  # onnxruntime's exceptions have no public common class
             raise BundleError(f"{bundle.model_path} cannot be loaded: {error}") from error
+        # A graph has the inputs that its model was trained with; those of this code it may lack.
+        self._fed = [name for name in (*LOOKED_UP, ROTARY_ROW, MULTI_HOT) if name in known]
         self._vocabulary = len(bundle.vocabulary)
         self._slots = 0
         self.row = 0
@@ -80,22 +84,31 @@ class Decoder:
         self._ticks = np.zeros((slots, 1))
         self._angles = np.zeros((slots, len(self._by_tick)))
         self._first_rows = self.context * np.arange(slots)[:, None]
-        self._new = {name: np.zeros((slots, 1), np.int64) for name in INPUTS}
-        self._ids, self._position, self._program, self._form, self._rotary_row = self._new.values()
+        self._looked_up = [np.zeros((slots, 1), np.int64) for _ in LOOKED_UP]
+        self._rotary_row = np.zeros((slots, 1), np.int64)
         self._sounding = np.zeros((slots, 1, self._pitches), np.float32)
+        self._new: dict[str, NDArray[Any]] = {
+            **dict(zip(LOOKED_UP, self._looked_up, strict=True)),
+            ROTARY_ROW: self._rotary_row,
+            MULTI_HOT: self._sounding,
+        }
         self._sounding_bits = [0] * slots
         self._last_row = np.zeros(slots, np.int32)
         self._rows = np.zeros((), np.int32)
         self._step_bindings: dict[int, ort.IOBinding] = {}
 
     def _bind(self, new: dict[str, NDArray[Any]], slots: slice) -> ort.IOBinding:
-        """A binding of these new-token arrays [B, ...] and of the buffers of B ``slots``."""
+        """A binding of these new-token arrays [B, ...] and of the buffers of B ``slots``.
+
+        Of the new-token arrays those that the graph has as inputs.
+        """
         binding = self._session.io_binding()
         batch = slots.stop - slots.start
         width = self._cos.shape[-1]
         tables = {"cos": self._cos.reshape(-1, width), "sin": self._sin.reshape(-1, width)}
         rows = {"last_row": self._last_row[slots], "rows": self._rows}
-        for name, array in {**new, **tables, **rows}.items():
+        fed = {name: new[name] for name in self._fed}
+        for name, array in {**fed, **tables, **rows}.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, cache in self._caches.items():
             place = (self._dtype, (batch, *self._cache_shape), cache[slots].ctypes.data)
@@ -105,28 +118,25 @@ class Decoder:
         binding.bind_output("logits", "cpu", 0, np.float32, shape, self.logits[slots].ctypes.data)
         return binding
 
-    def prefill(self, slot: int, ids: NDArray[np.int64], features: Features) -> NDArray[np.float32]:
+    def prefill(self, slot: int, inputs: Inputs) -> NDArray[np.float32]:
         """Fills a slot from row 0 with T tokens; logits [vocabulary] after the last.
 
-        Ticks count from the window's first token. `step` needs every slot filled equally far.
+        `step` needs every slot filled equally far.
 
         Raises:
             ValueError: no tokens, or more than the context.
         """
-        count = len(ids)
+        count = len(inputs.ids)
         if not 0 < count <= self.context:
             raise ValueError(f"{count} tokens do not fit a context of {self.context}")
-        angles = features.tick[:, None] * self._by_tick
+        angles = inputs.tick[:, None] * self._by_tick
         by_tick = slice(len(self._by_index), None)
         np.cos(angles, out=self._cos[slot, :count, by_tick], casting="same_kind")
         np.sin(angles, out=self._sin[slot, :count, by_tick], casting="same_kind")
-        rotary_row = self._first_rows[slot] + np.arange(count)
-        arrays = (ids, features.position, features.program, features.form, rotary_row)
         new: dict[str, NDArray[Any]] = {
-            name: np.ascontiguousarray(array, np.int64)[None]
-            for name, array in zip(INPUTS, arrays, strict=True)
+            name: np.ascontiguousarray(array)[None] for name, array in inputs
         }
-        new["sounding_now"] = features.unpacked(self._pitches)[None]
+        new[ROTARY_ROW] = (self._first_rows[slot] + np.arange(count))[None]
         # The first token, to which all others attend, has activations 30 times as large as theirs.
         # Alone it leaves them the int8 steps.
         for start, stop in ((0, 1), (1, count)) if count > 1 else ((0, 1),):
@@ -137,25 +147,16 @@ class Decoder:
         last: NDArray[np.float32] = self.logits[slot]
         return last
 
-    def put(
-        self,
-        slot: int,
-        token: int,
-        position: int,
-        program: int,
-        tick: int,
-        sounding: int,
-        form: int,
-    ) -> None:
+    def put(self, slot: int, looked_up: Sequence[int], tick: int, sounding: int) -> None:
         """The token that the next `step` takes in a slot.
 
-        ``sounding`` is `MusicState.sounding`, ``form`` `form_of`'s; ``tick`` counts from the
-        window's first.
+        Args:
+            looked_up: in the order of `LOOKED_UP`.
+            tick: counts from the window's first.
+            sounding: `MusicState.sounding`.
         """
-        self._ids[slot, 0] = token
-        self._position[slot, 0] = position
-        self._program[slot, 0] = program
-        self._form[slot, 0] = form
+        for array, value in zip(self._looked_up, looked_up, strict=True):
+            array[slot, 0] = value
         self._ticks[slot, 0] = tick
         changed = sounding ^ self._sounding_bits[slot]
         self._sounding_bits[slot] = sounding
@@ -177,7 +178,7 @@ class Decoder:
         if binding is None:
             used = slice(0, slots)
             new = {name: array[used] for name, array in self._new.items()}
-            binding = self._bind({**new, "sounding_now": self._sounding[used]}, used)
+            binding = self._bind(new, used)
             self._step_bindings[slots] = binding
         np.multiply(self._ticks, self._by_tick, out=self._angles)
         by_tick = slice(len(self._by_index), None)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from generate_tokens.decoder import Decoder
 from generate_tokens.ending import LAST_BARS, Ending
 from generate_tokens.form import LastChord, Plan
+from generate_tokens.inputs import PAD_ID, TICK_COLUMN, Inputs, Recorder
 from generate_tokens.memory import CopyWeights, Memory
 from generate_tokens.stasis import Stasis
 from generate_tokens.state import (
@@ -26,8 +27,6 @@ from generate_tokens.state import (
     STYLE,
     TEMPO,
     TIMESIG,
-    FeatureRecorder,
-    Features,
     MusicState,
     Vocabulary,
 )
@@ -70,13 +69,12 @@ class TokenSequence:
         self.ending = Ending(vocabulary, plan.ending if plan else LastChord())
         self.voices = Voices() if in_voices else None
         self.left: int | None = None
-        self._prefix = [bos, style]
-        self._features = FeatureRecorder(vocabulary)
+        self._told = [PAD_ID, bos, style]  # and then the body: three ids before each of it
+        self._recorder = Recorder(vocabulary)
         self._duration_s: float | None = None
-        self._no_program = vocabulary.programs
+        self._pitches = vocabulary.pitches
         self._first_pitch = vocabulary.ranges[PITCH][0]
         self._kinds, self._values = vocabulary.kind, vocabulary.value
-        self._sounding_bytes = (vocabulary.pitches + 7) // 8
         self._origin_tick = 0
 
     def begin_piece(self, duration_s: float | None) -> None:
@@ -104,11 +102,12 @@ class TokenSequence:
                 self.ending.strike(int(pitch), int(ticks), state)
         self.memory.step(token, state)
         self.body.append(token)
+        self._told.append(token)
         if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):  # as long as a bar
             self.left = state.bars_left(self._duration_s)
             if self.left is not None and self.left <= LAST_BARS:
                 self.ending.settle_key()
-        self._features.record(state, 0 if self.left is None else max(1, self.left))
+        self._recorder.record(state, 0 if self.left is None else max(1, self.left))
 
     def _move(self, token: int) -> None:
         """Time goes on to a bar line or to a position."""
@@ -121,35 +120,21 @@ class TokenSequence:
         if self.voices is not None and (state.kind == BAR or state.tick != tick):
             self.voices.move(before)
 
-    def window(self, start: int, stop: int) -> tuple[NDArray[np.int64], Features]:
-        """Ids and features of a window of ``body[start:stop]``, for the decoder to prefill.
+    def window(self, start: int, stop: int) -> Inputs:
+        """A window of ``body[start:stop]`` behind BOS and style, for the decoder to prefill.
 
         The ticks of `put` count from the same token from now on.
         """
-        rows, pad, width = self._features, [0] * PREFIX, self._sounding_bytes
-        self._origin_tick = rows.tick[start] if start < stop else 0
-        packed = b"".join((bytes(PREFIX * width), *rows.sounding[start:stop]))
-        features = Features(
-            position=np.array(pad + rows.position[start:stop], np.int64),
-            program=np.array([self._no_program] * PREFIX + rows.program[start:stop], np.int64),
-            tick=np.array(pad + [t - self._origin_tick for t in rows.tick[start:stop]], np.int64),
-            sounding=np.frombuffer(packed, np.uint8).reshape(-1, width),
-            form=np.array(pad + rows.form[start:stop], np.int64),
-        )
-        return np.array(self._prefix + self.body[start:stop], np.int64), features
+        self._origin_tick = self._recorder.rows[start][TICK_COLUMN] if start < stop else 0
+        ids = np.array(self._told[1 : 1 + PREFIX] + self.body[start:stop], np.int64)
+        return Inputs.of_window(ids, self._recorder.tracked(start, stop, PREFIX), self._pitches)
 
     def put(self, decoder: Decoder, slot: int, index: int) -> None:
         """The token at ``index`` of the body is the next that the decoder takes in ``slot``."""
-        rows = self._features
-        decoder.put(
-            slot,
-            self.body[index],
-            rows.position[index],
-            rows.program[index],
-            rows.tick[index] - self._origin_tick,
-            int.from_bytes(rows.sounding[index], "little"),
-            rows.form[index],
-        )
+        position, program, form, tick, sounding = self._recorder.rows[index]
+        three, two, one, token = self._told[index : index + 4]
+        looked_up = (token, one, two, three, position, program, form)
+        decoder.put(slot, looked_up, tick - self._origin_tick, sounding)
 
 
 class Batch:
@@ -218,7 +203,7 @@ class Batch:
 
     def _fill(self, start: int, stop: int) -> None:
         for slot, number in enumerate(self.slots):
-            self._decoder.prefill(slot, *self._sequences[number].window(start, stop))
+            self._decoder.prefill(slot, self._sequences[number].window(start, stop))
 
     def _run(self, index: int) -> None:
         for slot, number in enumerate(self.slots):

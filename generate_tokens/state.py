@@ -1,8 +1,8 @@
 """The state of the music after each token: bar, position, programme, tick, sounding pitches.
 
-One module for both sides: training reads the model's state inputs off it, and the sampler reads its
-inputs and the grammar mask off it, so that the two cannot drift. It knows what the tokens mean and
-nothing about models, sampling or files.
+One module for both sides: training reads the model's state inputs off it (`inputs.py`), and the
+sampler reads its inputs and the grammar mask off it, so that the two cannot drift. It knows what
+the tokens mean and nothing about models, sampling or files.
 
 Units: a *tick* is 1/12 of a beat, and a beat is one unit of the metre's denominator (a 6/8 bar has
 72 ticks), as miditok's REMI counts positions.
@@ -11,11 +11,7 @@ Units: a *tick* is 1/12 of a beat, and a beat is one unit of the metre's denomin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 KINDS = (
     "PAD",
@@ -260,71 +256,3 @@ class MusicState:
         self.sounding_by_program[self.program] = self.sounding_by_program.get(self.program, 0) | bit
         self.end_s = max(self.end_s, self.seconds + duration_ticks * self.seconds_per_tick)
         self.notes += 1
-
-
-@dataclass(frozen=True)
-class Features:
-    """The model's inputs for T tokens of one sequence, beside the ids themselves.
-
-    position: int64 [T], ticks into the bar. program: int64 [T], ``programs`` for none yet.
-    tick: int64 [T]. sounding: uint8 [T, ceil(pitches/8)], bits packed little-endian.
-    form: int64 [T], of `form_of`.
-    """
-
-    position: NDArray[np.int64]
-    program: NDArray[np.int64]
-    tick: NDArray[np.int64]
-    sounding: NDArray[np.uint8]
-    form: NDArray[np.int64]
-
-    def unpacked(self, pitches: int) -> NDArray[np.float32]:
-        """The sounding pitches as a multi-hot, float32 [T, pitches]."""
-        return unpack_sounding(self.sounding, pitches)
-
-
-def unpack_sounding(packed: NDArray[np.uint8], pitches: int) -> NDArray[np.float32]:
-    """uint8 [..., ceil(pitches/8)] to float32 [..., pitches] of zeros and ones."""
-    bits = np.unpackbits(packed, axis=-1, count=pitches, bitorder="little")
-    return bits.astype(np.float32)
-
-
-class FeatureRecorder:
-    """Collects a `Features` row a token from a `MusicState`."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._bytes = (vocabulary.pitches + 7) // 8
-        self.position: list[int] = []
-        self.program: list[int] = []
-        self.tick: list[int] = []
-        self.sounding: list[bytes] = []
-        self.form: list[int] = []
-
-    def record(self, state: MusicState, bars_left: int = 0) -> None:
-        """Appends the row of the token that ``state`` took last."""
-        self.position.append(max(state.position, 0))
-        self.program.append(state.program)
-        self.tick.append(state.tick)
-        self.sounding.append(state.sounding.to_bytes(self._bytes, "little"))
-        self.form.append(form_of(state.bars_before + state.bars, bars_left))
-
-    def features(self, start: int = 0) -> Features:
-        """The rows from ``start`` on."""
-        return Features(
-            position=np.array(self.position[start:], np.int64),
-            program=np.array(self.program[start:], np.int64),
-            tick=np.array(self.tick[start:], np.int64),
-            sounding=np.frombuffer(b"".join(self.sounding[start:]), np.uint8).reshape(
-                -1, self._bytes
-            ),
-            form=np.array(self.form[start:], np.int64),
-        )
-
-
-def features_of(ids: Iterable[int], vocabulary: Vocabulary) -> Features:
-    """The features of a whole sequence, each row after its token was taken."""
-    state = MusicState(vocabulary)
-    recorder = FeatureRecorder(vocabulary)
-    for token in ids:
-        state.step(int(token))
-        recorder.record(state)
-    return recorder.features()

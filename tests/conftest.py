@@ -165,7 +165,9 @@ def tiny_model() -> Any:
         context=64,
     )
     torch.manual_seed(1)
-    return MusicModel(config, entries).eval()
+    model = MusicModel(config, entries).eval()
+    torch.nn.init.normal_(model.before, std=0.02)  # as training would: they begin as nothing
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +203,7 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     directory = tmp_path_factory.mktemp("int8-bundle") / "model"
     config = bundle_config(tiny_model, quantised=True)
     scales = np.full((config["layers"], 2), 0.05, np.float32)
-    graph = quantise_weights(build_graph(config, folded_weights(tiny_model), scales))
+    graph = quantise_weights(build_graph(config, *folded_weights(tiny_model), scales))
     texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
     write_bundle(directory, graph, config, {}, texts, tiny_model)
     return directory

@@ -42,7 +42,7 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Bu
     config = bundle_config(tiny_model, quantised=True)
     greatest = math.sqrt(config["head_size"])  # of what is normalised per head
     scales = np.full((config["layers"], 2), greatest / 127, np.float32)
-    graph = quantise_weights(build_graph(config, folded_weights(tiny_model), scales))
+    graph = quantise_weights(build_graph(config, *folded_weights(tiny_model), scales))
     folder = tmp_path_factory.mktemp("int8") / "model"
     return write_bundle(folder, graph, config, {}, {"MODEL_CARD.md": "# For tests"}, tiny_model)
 

@@ -1,7 +1,7 @@
 """From folders of MIDI to arrays that a trainer can draw windows from.
 
 Cleans and tokenises files on all cores, keeps near-duplicates on one side of the split, computes
-the model's state inputs with the sampler's own tracker, and caches the result. Knows nothing of
+the model's inputs with the sampler's own tracker, and caches the result. Knows nothing of
 the model, nor of how the split is made (held_out.py).
 
     python training-notebook/dataset.py --data FOLDER [--data FOLDER ...] --out dataset.npz
@@ -19,12 +19,12 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
-from miditok import REMI
 from numpy.typing import NDArray
 from symusic.core import ScoreTick
 from tqdm import tqdm
@@ -43,9 +43,11 @@ from near_duplicates import grouped, shingles_of
 from tokenizer import STYLES, make_tokenizer, vocabulary_entries
 
 from generate_tokens import grammar as grammar_module
+from generate_tokens import inputs as inputs_module
 from generate_tokens import state as state_module
 from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
-from generate_tokens.state import KINDS, FeatureRecorder, Features, MusicState, Vocabulary
+from generate_tokens.inputs import TRACKED, Recorder, Tracked
+from generate_tokens.state import KINDS, MusicState, Vocabulary
 from midi_save import clean as clean_module
 from midi_save.clean import clean_score
 
@@ -71,14 +73,20 @@ FEW_FILES = 64  # read in this process: starting others takes longer
 
 @dataclass
 class Piece:
-    """One tokenised piece. ``ids`` without BOS, style and EOS; ``why`` set when it was left out."""
+    """One tokenised piece; ``why`` is set when it was left out.
+
+    ids: int16 [T], ``BOS style ... EOS``, and what the tracker says after each. forbidden: how
+    often the grammar would not have let one kind of id follow another.
+    """
 
     source: Source
     why: str = ""
-    ids: list[int] = field(default_factory=list)
+    ids: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    tracked: Tracked | None = None
+    forbidden: Counter[str] = field(default_factory=Counter)
     notes: int = 0
     seconds: float = 0.0
-    shingles: frozenset[int] = frozenset()
+    shingles: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
 
 
 def on_grid_share(score: ScoreTick) -> float:
@@ -91,7 +99,28 @@ def on_grid_share(score: ScoreTick) -> float:
     return float(np.mean(np.minimum(*off) < 1 / 96))
 
 
-_worker: dict[str, REMI] = {}
+class _Tokens:
+    """Tokenizer, vocabulary and grammar, made once in each process."""
+
+    def __init__(self) -> None:
+        self.tokenizer = make_tokenizer()
+        self.vocabulary = Vocabulary(vocabulary_entries(self.tokenizer))
+        self.grammar = Grammar(self.vocabulary, REMI_TRANSITIONS, max_empty_bars=1 << 30)
+
+    def track(self, ids: list[int]) -> tuple[Tracked, Counter[str]]:
+        """What the tracker says after each id, and what the grammar would have forbidden."""
+        state, recorder = MusicState(self.vocabulary), Recorder(self.vocabulary)
+        forbidden: Counter[str] = Counter()
+        for i, token in enumerate(ids):
+            if i and not self.grammar.permits(token, state):
+                before, after = (KINDS[self.vocabulary.kind[t]] for t in (ids[i - 1], token))
+                forbidden[f"{after} after {before}"] += 1
+            state.step(token)
+            recorder.record(state)
+        return recorder.tracked(), forbidden
+
+
+_tokens = lru_cache(_Tokens)
 
 
 def read_piece(source: Source) -> Piece:
@@ -123,10 +152,11 @@ def _read_into(piece: Piece) -> None:
     if not MIN_SECONDS <= piece.seconds <= MAX_SECONDS:
         piece.why = "too short or too long"
         return
-    if "tokenizer" not in _worker:
-        _worker["tokenizer"] = make_tokenizer()
-    encoded = _worker["tokenizer"].encode(score, encode_ids=False)
-    piece.ids = [int(i) for i in encoded.ids]
+    tokenizer = _tokens().tokenizer
+    head = [tokenizer["BOS_None"], tokenizer[f"Style_{piece.source.style}"]]
+    ids = [*head, *map(int, tokenizer.encode(score, encode_ids=False).ids), tokenizer["EOS_None"]]
+    piece.tracked, piece.forbidden = _tokens().track(ids)
+    piece.ids = np.array(ids, np.int16)
     piece.notes = score.note_num()
     piece.shingles = shingles_of(score)
 
@@ -135,13 +165,13 @@ def _read_into(piece: Piece) -> None:
 class Dataset:
     """All pieces end to end, each ``BOS style ... EOS``.
 
-    ids int16 [N]; features as `Features` [N]; starts int64 [pieces + 1]; per piece the style id,
-    notes, seconds and whether it is for validation or for the test: never both, and a training
+    ids int16 [N]; what the tracker says of each [N]; starts int64 [pieces + 1]; per piece the style
+    id, notes, seconds and whether it is for validation or for the test: never both, and a training
     piece neither.
     """
 
     ids: NDArray[np.int16]
-    features: Features
+    tracked: Tracked
     starts: NDArray[np.int64]
     style_ids: NDArray[np.int16]
     notes: NDArray[np.int32]
@@ -156,56 +186,43 @@ class Dataset:
         return ~(self.validation | self.test)
 
     def save(self, path: Path) -> None:
-        arrays = {k: v for k, v in vars(self).items() if k != "features"}
+        arrays = {k: v for k, v in vars(self).items() if k != "tracked"}
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **arrays, **vars(self.features))
+        np.savez(partial, **arrays, **vars(self.tracked))
         partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Dataset:
-        """Raises ValueError for a dataset of an older version, which has no test pieces."""
+        """Raises ValueError for a dataset of another version."""
         with np.load(path) as arrays:
-            held_out.require_test(arrays, path)
-            features = Features(**{k: arrays[k] for k in Features.__dataclass_fields__})
-            names = [k for k in cls.__dataclass_fields__ if k != "features"]
-            return cls(features=features, **{k: arrays[k] for k in names})
+            names = [k for k in cls.__dataclass_fields__ if k != "tracked"]
+            if missing := {*names, *TRACKED} - set(arrays.files):
+                raise ValueError(
+                    f"{path} was written by another version, without {', '.join(sorted(missing))}: "
+                    "run dataset.py again, or give another --dataset"
+                )
+            tracked = Tracked(**{k: arrays[k] for k in TRACKED})
+            return cls(tracked=tracked, **{k: arrays[k] for k in names})
 
 
-def build_dataset(pieces: list[Piece], tokenizer: REMI) -> tuple[Dataset, Counter[str]]:
+def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
     """The dataset of the usable pieces, and how many tokens the grammar would have forbidden."""
-    vocabulary = Vocabulary(vocabulary_entries(tokenizer))
-    grammar = Grammar(vocabulary, REMI_TRANSITIONS, max_empty_bars=1 << 30)
-    recorder = FeatureRecorder(vocabulary)
-    ids: list[int] = []
-    starts = [0]
-    forbidden: Counter[str] = Counter()
-    bos, eos = tokenizer["BOS_None"], tokenizer["EOS_None"]
-    for piece in tqdm(pieces, desc="state inputs", unit="piece", disable=None):
-        state = MusicState(vocabulary)
-        sequence = [bos, tokenizer[f"Style_{piece.source.style}"], *piece.ids, eos]
-        for i, token in enumerate(sequence):
-            if i and not grammar.permits(token, state):
-                before, after = (KINDS[vocabulary.kind[t]] for t in (sequence[i - 1], token))
-                forbidden[f"{after} after {before}"] += 1
-            state.step(token)
-            recorder.record(state)
-        ids += sequence
-        starts.append(len(ids))
     groups = grouped([(p.source.group, p.shingles) for p in pieces])
     sources = [piece.source for piece in pieces]
     validation, test = held_out.split(sources, groups)
+    tokenizer = _tokens().tokenizer
     dataset = Dataset(
-        ids=np.array(ids, np.int16),
-        features=recorder.features(),
-        starts=np.array(starts, np.int64),
-        style_ids=np.array([tokenizer[f"Style_{p.source.style}"] for p in pieces], np.int16),
+        starts=np.cumsum([0, *(len(p.ids) for p in pieces)], dtype=np.int64),
+        ids=np.concatenate([p.ids for p in pieces]),
+        tracked=Tracked.joined(p.tracked for p in pieces if p.tracked),
+        style_ids=np.array([tokenizer[f"Style_{s.style}"] for s in sources], np.int16),
         notes=np.array([p.notes for p in pieces], np.int32),
         seconds=np.array([p.seconds for p in pieces], np.float32),
         validation=validation,
         test=test,
         names=np.array([source.path.name for source in sources]),
     )
-    return dataset, forbidden
+    return dataset, sum((p.forbidden for p in pieces), Counter())
 
 
 @dataclass
@@ -248,7 +265,7 @@ def prepare(
     if not kept:
         reasons = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
         raise ValueError(f"none of {len(pieces)} files can be used: {reasons}")
-    dataset, forbidden = build_dataset(kept, make_tokenizer())
+    dataset, forbidden = build_dataset(kept)
     numbers = {
         "notes": dataset.notes,
         "seconds": dataset.seconds,
@@ -310,6 +327,7 @@ def _fingerprint(sources: list[Source]) -> str:
         reserved,
         tokenizer_module,
         clean_module,
+        inputs_module,
         state_module,
         grammar_module,
     )

@@ -32,7 +32,7 @@ from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
 from model_card import model_card
-from onnx_graph import build_graph, quantise_weights
+from onnx_graph import Weights, build_graph, quantise_weights
 from trainer import load_checkpoint
 from weights import save_weights
 from windows import PREFIX, Windows, stack
@@ -41,7 +41,8 @@ from generate_tokens.bundle import FORMAT, Bundle, model_id_of
 from generate_tokens.compose import Composer
 from generate_tokens.decoder import Decoder
 from generate_tokens.grammar import REMI_TRANSITIONS
-from generate_tokens.state import TICKS_PER_BEAT, Features, Vocabulary
+from generate_tokens.inputs import TICK
+from generate_tokens.state import TICKS_PER_BEAT, Vocabulary
 
 SAMPLING = {
     "temperature": 1.0,
@@ -56,18 +57,15 @@ INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
 PARITY_POSITIONS = (PREFIX, *range(3, 250, 13), 400, 509)  # without the style nothing is sampled
 
 
-def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
-    """The weights in the graph's names and orientation; shared embedding rows are summed out."""
+def array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.detach().float().numpy())
 
-    def array(tensor: torch.Tensor) -> NDArray[np.float32]:
-        return np.ascontiguousarray(tensor.detach().float().numpy())
 
+def folded_weights(model: MusicModel) -> tuple[Weights, Weights]:
+    """The inputs' tables, shared rows summed out; the other weights in the graph's orientation."""
+    tables = {name: array(table) for name, table in model.tables().items()}
     weights = {
-        "token": array(model.embedding()),
-        "position": array(model.position.weight),
-        "program": array(model.program.weight),
         "sounding": array(model.sounding),
-        "form": array(model.forms()),
         "norm": array(model.norm),
     }
     for i, block in enumerate(model.blocks):
@@ -75,7 +73,7 @@ def folded_weights(model: MusicModel) -> dict[str, NDArray[np.float32]]:
             weights[f"{i}.{name}"] = array(getattr(block, name).weight.T)
         for name in ("norm_1", "norm_2"):
             weights[f"{i}.{name}"] = array(getattr(block, name))
-    return weights
+    return tables, weights
 
 
 @torch.no_grad()
@@ -85,11 +83,12 @@ def calibrate_cache(
     """[layers, 2]: the int8 step of each key and value cache, from the extremes on real windows."""
     config = model.config
     peaks = torch.zeros(config.layers, 2)
-    for arrays, _, _ in windows.validation(pieces):
-        ids, _, position, program, tick, sounding, form = stack([arrays])
-        angles = model.angles(tick)
+    tables = model.tables()
+    for window, _, _ in windows.validation(pieces):
+        inputs, _ = stack([window])
+        angles = model.angles(inputs[TICK])
         cos, sin = angles.cos(), angles.sin()
-        x = model.inputs(model.embedding(), ids, position, program, sounding, form)
+        x = model.embedded(tables, inputs)
         for i, block in enumerate(model.blocks):
             assert isinstance(block, Block)
             _, k, v = block.queries_keys_values(x, cos, sin)
@@ -172,7 +171,7 @@ def export_bundle(
     """
     config = bundle_config(model, calibration is not None)
     scales = None if calibration is None else calibrate_cache(model, *calibration)
-    graph = build_graph(config, folded_weights(model), scales)
+    graph = build_graph(config, *folded_weights(model), scales)
     if calibration is not None:
         graph = quantise_weights(graph)
     return write_bundle(out, graph, config, training, texts, model, facts)
@@ -188,24 +187,13 @@ def compare(
     """
     start = int(windows.dataset.starts[piece]) + PREFIX
     room = int(windows.dataset.starts[piece + 1]) - 1 - start
-    arrays = windows.window(piece, start, start + min(windows.body, room))
-    batch = stack([arrays])
-    reference = model(batch[0], *batch[2:])[0].numpy()
-    packed = np.packbits(arrays[4].astype(bool), axis=-1, bitorder="little")
-    features = Features(arrays[1], arrays[2], arrays[3].astype(np.int64), packed, arrays[5])
+    window = windows.window(piece, start, start + min(windows.body, room))
+    reference = model(stack([window])[0])[0].numpy()
     decoder = Decoder(bundle)
     worst, divergence = 0.0, []
-    for n in (p for p in positions if p < len(arrays[0]) - 1):
-        prefilled = decoder.prefill(0, arrays[0][:n], _first(features, n)).copy()
-        decoder.put(
-            0,
-            int(arrays[0][n]),
-            int(features.position[n]),
-            int(features.program[n]),
-            int(features.tick[n]),
-            int.from_bytes(packed[n].tobytes(), "little"),
-            int(features.form[n]),
-        )
+    for n in (p for p in positions if p < len(window.targets)):
+        prefilled = decoder.prefill(0, window.inputs[:n]).copy()
+        decoder.put(0, *window.inputs.row(n))
         stepped = decoder.step()[0].copy()
         for got, want in ((prefilled, reference[n - 1]), (stepped, reference[n])):
             worst = max(worst, float(np.abs(got - want).max()))
@@ -225,10 +213,6 @@ def refuse_if_apart(training: Mapping[str, Any]) -> None:
             f"{INT8_KL_LIMIT}): a fault in the graph, or weights that int8 cannot hold; for these "
             "--float32"
         )
-
-
-def _first(features: Features, n: int) -> Features:
-    return Features(*(array[:n] for array in vars(features).values()))
 
 
 def _commit() -> str:

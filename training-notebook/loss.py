@@ -16,17 +16,21 @@ from torch import Tensor
 from torch.nn import functional
 from windows import PREFIX, Batch, Windows, stack
 
+from generate_tokens.inputs import PAD_ID
 from generate_tokens.state import PITCH
 
-PAD_ID = 0
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    inputs, targets = batch
+    return {name: tensor.to(device) for name, tensor in inputs.items()}, targets.to(device)
 
 
 def summed_loss(model: MusicModel, batch: Batch) -> Tensor:
     """Nats, summed over the batch's targets."""
-    ids, targets, *features = batch
-    logits = model(ids, *features)
+    inputs, targets = batch
+    logits = model(inputs)
     return functional.cross_entropy(
-        logits.flatten(0, 1), targets.flatten(), ignore_index=PAD_ID, reduction="sum"
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD_ID, reduction="sum"
     )
 
 
@@ -40,10 +44,9 @@ def losses_of(
     device = model.norm.device
     for _, parts in groupby(windows.validation(pieces), key=lambda part: part[2]):
         losses = []
-        for arrays, counted, _ in parts:
-            ids, targets, *features = (tensor.to(device) for tensor in stack([arrays]))
-            logits = model(ids, *features)[0]
-            nats = functional.cross_entropy(logits, targets[0], reduction="none")
+        for window, counted, _ in parts:
+            inputs, targets = on_device(stack([window]), device)
+            nats = functional.cross_entropy(model(inputs)[0], targets[0], reduction="none")
             losses.append(nats[counted:].float().cpu().numpy())
         yield np.concatenate(losses)
     model.train(was_training)

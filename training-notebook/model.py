@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from generate_tokens.inputs import BEFORE, MULTI_HOT, TICK
 from generate_tokens.state import BAR_CLASSES, FORMS, MAX_POSITIONS
 
 EPSILON = 1e-6
@@ -155,6 +156,9 @@ class MusicModel(nn.Module):
         self.position = nn.Embedding(config.positions, c)
         self.program = nn.Embedding(config.programs + 1, c)
         self.sounding = nn.Parameter(torch.randn(config.pitches, c) * 0.02)
+        # The ids before begin as nothing, so that a model without them can learn them.
+        self.before = nn.Parameter(torch.zeros(len(BEFORE), config.vocabulary, c))
+        self.before_meaning = nn.Parameter(torch.zeros(len(BEFORE), self.meanings.shape[1], c))
         self.begun = nn.Embedding(BAR_CLASSES, c)
         self.left = nn.Embedding(BAR_CLASSES, c)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -171,10 +175,6 @@ class MusicModel(nn.Module):
                     std *= 0.5 / (2 * config.layers) ** 0.5
                 nn.init.normal_(parameter, std=std)
 
-    def embedding(self) -> Tensor:
-        """[vocabulary, C], also the output head."""
-        return self.token.weight + self.meanings @ self.meaning
-
     def forms(self) -> Tensor:
         """[FORMS, C], a row for each of `form_of`'s numbers."""
         form = torch.arange(FORMS, device=self.norm.device)
@@ -187,39 +187,31 @@ class MusicModel(nn.Module):
         by_index = (index[:, None] * self.by_index).expand(tick.shape[0], -1, -1)
         return torch.cat((by_index, tick[..., None] * self.by_tick), -1)[:, :, None]
 
-    def forward(
-        self,
-        ids: Tensor,
-        position: Tensor,
-        program: Tensor,
-        tick: Tensor,
-        sounding: Tensor,
-        form: Tensor,
-    ) -> Tensor:
-        """Logits [B, T, vocabulary].
-
-        ids, position, program, form: int64 [B, T]; tick: float32 [B, T] relative to the window's
-        first; sounding: float32 [B, T, pitches].
-        """
-        angles = self.angles(tick)
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Logits [B, T, vocabulary] from `Inputs` by name, each [B, T, ...]."""
+        angles = self.angles(inputs[TICK])
         cos, sin = angles.cos(), angles.sin()
-        table = self.embedding()
-        x = self.inputs(table, ids, position, program, sounding, form)
+        tables = self.tables()
+        x = self.embedded(tables, inputs)
         for block in self.blocks:
             x = block(x, cos, sin)
-        logits: Tensor = rms_norm(x, self.norm) @ table.T
+        logits: Tensor = rms_norm(x, self.norm) @ tables["ids"].T
         return logits
 
-    def inputs(
-        self,
-        table: Tensor,
-        ids: Tensor,
-        position: Tensor,
-        program: Tensor,
-        sounding: Tensor,
-        form: Tensor,
-    ) -> Tensor:
+    def tables(self) -> dict[str, Tensor]:
+        """By looked-up input, the rows that its values stand for, [values, C] each."""
+        before = self.before + self.meanings @ self.before_meaning  # [3, vocabulary, C]
+        return {
+            "ids": self.token.weight + self.meanings @ self.meaning,  # also the output head
+            **dict(zip(BEFORE, before, strict=True)),
+            "position_in_bar": self.position.weight,
+            "current_program": self.program.weight,
+            "place_in_form": self.forms(),
+        }
+
+    def embedded(self, tables: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
         """What enters the first block, [B, T, C]: the token and the state, added up."""
-        x: Tensor = functional.embedding(ids, table) + self.position(position)
-        x = x + self.program(program) + functional.embedding(form, self.forms())
-        return x + sounding @ self.sounding
+        x = inputs[MULTI_HOT] @ self.sounding
+        for name, table in tables.items():
+            x = x + functional.embedding(inputs[name], table)
+        return x

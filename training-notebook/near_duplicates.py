@@ -5,28 +5,38 @@ Knows scores as notes; not files, styles or tokens.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
 from symusic.core import ScoreTick
 
 SHINGLE = 8  # notes in one fingerprint of a melody
 SAME_SHARE, SAME_COUNT = 0.3, 5  # shared fingerprints that make two pieces one group
 COMMONPLACE = 12  # pieces; a run that more of them share says nothing
+_MULTIPLIERS = np.random.default_rng(8).integers(1, 1 << 63, (SHINGLE, 2), np.uint64) | np.uint64(1)
+
+Fingerprints = NDArray[np.uint64]
 
 
-def shingles_of(score: ScoreTick) -> frozenset[int]:
+def shingles_of(score: ScoreTick) -> Fingerprints:
     """Transposition-free fingerprints: runs of intervals and onset gaps of the highest line."""
-    notes = sorted((n.time, -n.pitch) for track in score.tracks for n in track.notes)
-    line = [(t, -p) for i, (t, p) in enumerate(notes) if i == 0 or notes[i - 1][0] != t]
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(line)]
-    return frozenset(
-        hash(tuple(steps[i : i + SHINGLE])) for i in range(max(0, len(steps) - SHINGLE))
-    )
+    notes = [track.notes.numpy() for track in score.tracks if len(track.notes)]
+    if not notes:
+        return np.zeros(0, np.uint64)
+    time, pitch = (np.concatenate([n[k] for n in notes]) for k in ("time", "pitch"))
+    pitch = pitch.astype(np.int64)
+    order = np.lexsort((-pitch, time))
+    highest = order[np.diff(time[order], prepend=-1) != 0]  # of each onset
+    steps = np.stack((np.diff(time[highest]), np.diff(pitch[highest])), axis=1).astype(np.uint64)
+    count = max(0, len(steps) - SHINGLE)
+    found = np.zeros(count, np.uint64)
+    for place, multipliers in enumerate(_MULTIPLIERS):  # a sum modulo 2^64
+        found += (steps[place : place + count] * multipliers).sum(axis=1, dtype=np.uint64)
+    return np.unique(found)
 
 
-def grouped(pieces: Sequence[tuple[str, frozenset[int]]]) -> list[int]:
+def grouped(pieces: Sequence[tuple[str, Fingerprints]]) -> list[int]:
     """A group number per piece, given its named group (or "") and its fingerprints.
 
     Pieces of one named group share a number, and so do near-duplicates.
@@ -40,18 +50,32 @@ def grouped(pieces: Sequence[tuple[str, frozenset[int]]]) -> list[int]:
         return a
 
     by_name: dict[str, int] = {}
-    by_shingle: dict[int, list[int]] = defaultdict(list)
-    for i, (name, shingles) in enumerate(pieces):
+    for i, (name, _) in enumerate(pieces):
         if name:
             parent[find(i)] = find(by_name.setdefault(name, i))
-        for shingle in shingles:
-            by_shingle[shingle].append(i)
-    shared: Counter[tuple[int, int]] = Counter()
-    for members in by_shingle.values():
-        if 1 < len(members) <= COMMONPLACE:
-            shared.update((a, b) for k, a in enumerate(members) for b in members[:k])
-    for (a, b), count in shared.items():
-        smaller = min(len(pieces[a][1]), len(pieces[b][1]))
-        if count >= SAME_COUNT and count >= SAME_SHARE * smaller:
+    sizes = np.array([len(shingles) for _, shingles in pieces])
+    for a, b, count in _shared([shingles for _, shingles in pieces]):
+        if count >= SAME_COUNT and count >= SAME_SHARE * min(sizes[a], sizes[b]):
             parent[find(a)] = find(b)
     return [find(i) for i in range(len(pieces))]
+
+
+def _shared(fingerprints: Sequence[Fingerprints]) -> list[tuple[int, int, int]]:
+    """(piece, later piece, how many fingerprints both have), of those that few pieces have."""
+    every = np.concatenate(fingerprints) if fingerprints else np.zeros(0, np.uint64)
+    owner = np.repeat(np.arange(len(fingerprints)), [len(f) for f in fingerprints])
+    order = np.argsort(every, kind="stable")  # so that the owners of one ascend
+    every, owner = every[order], owner[order]
+    _, run, size = np.unique(every, return_inverse=True, return_counts=True)
+    rare = size[run] <= COMMONPLACE
+    every, owner = every[rare], owner[rare]
+    pairs = []
+    for apart in range(1, COMMONPLACE):
+        same = every[:-apart] == every[apart:]
+        pairs.append(owner[:-apart][same] * len(fingerprints) + owner[apart:][same])
+    numbers, counts = np.unique(np.concatenate(pairs), return_counts=True)
+    return [
+        (int(number) // len(fingerprints), int(number) % len(fingerprints), int(count))
+        for number, count in zip(numbers, counts, strict=True)
+        if count >= SAME_COUNT
+    ]

@@ -9,13 +9,20 @@ own. Knows weights as numpy arrays; not the training.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from generate_tokens.decoder import ROTARY_ROW
+from generate_tokens.inputs import MULTI_HOT
 
 EPSILON = 1e-6
 MICROSOFT = "com.microsoft"
@@ -48,6 +55,7 @@ class _Graph:
 
 def build_graph(
     config: Mapping[str, Any],
+    tables: Weights,
     weights: Weights,
     cache_scales: NDArray[np.float32] | None = None,
 ) -> onnx.ModelProto:
@@ -55,15 +63,15 @@ def build_graph(
 
     Args:
         config: vocabulary, pitches, channels, layers, heads, kv_heads, hidden, context.
-        weights: ``token [V, C]``, ``position [positions, C]``, ``program [programs + 1, C]``,
-            ``sounding [pitches, C]``, ``form [forms, C]``, ``norm [C]`` and, per layer i,
+        tables: by looked-up input, [values, C]; that of the ids is also the head.
+        weights: ``sounding [pitches, C]``, ``norm [C]`` and, per layer i,
             ``i.qkv [C, (H + 2 KV) D]``, ``i.out [C, C]``, ``i.gate_up [C, 2 hidden]``,
             ``i.down [hidden, C]``, ``i.norm_1 [C]``, ``i.norm_2 [C]``.
         cache_scales: [layers, 2], the value of one int8 step in each key and value cache;
             None for a float32 cache.
 
-    Inputs (B batch, S new tokens, K cache rows, R rotary rows): ids, position_in_bar,
-    current_program, place_in_form, rotary_row int64 [B, S]; sounding_now float32 [B, S, pitches];
+    Inputs (B batch, S new tokens, K cache rows, R rotary rows): those that ``tables`` names, and
+    rotary_row, int64 [B, S]; sounding_now float32 [B, S, pitches];
     cos, sin float32 [R, D/2]; last_row int32 [B], the cache row of the last new token; rows int32
     scalar, last_row + 1; past_key_i, past_value_i [B, kv_heads, K, D]. onnxruntime prefills one
     sequence at a time, reading adjacent rotary rows from the first token's on; of one new token in
@@ -76,7 +84,7 @@ def build_graph(
     graph = _Graph()
     for name, array in weights.items():
         graph.constant(name, array)
-    graph.constant("head", weights["token"].T)
+    graph.constant("head", tables["ids"].T)
     graph.constant("unit", np.ones(head_size, np.float32))
     graph.constant("per_head", np.array([0, 0, heads + 2 * kv_heads, head_size], np.int64))
     graph.constant("packed", np.array([0, 0, (heads + 2 * kv_heads) * head_size], np.int64))
@@ -87,12 +95,10 @@ def build_graph(
             graph.constant(f"{layer}.key_scale", np.array([key_scale], np.float32))
             graph.constant(f"{layer}.value_scale", np.array([value_scale], np.float32))
 
-    graph.op("Gather", ["token", "ids"], ["x.token"])
-    graph.op("Gather", ["position", "position_in_bar"], ["x.position"])
-    graph.op("Gather", ["program", "current_program"], ["x.program"])
-    graph.op("Gather", ["form", "place_in_form"], ["x.form"])
-    graph.op("MatMul", ["sounding_now", "sounding"], ["x.sounding"])
-    graph.op("Sum", ["x.token", "x.position", "x.program", "x.form", "x.sounding"], ["x.0"])
+    for name, array in tables.items():
+        graph.op("Gather", [graph.constant(f"{name}.table", array), name], [f"x.{name}"])
+    graph.op("MatMul", [MULTI_HOT, "sounding"], ["x.sounding"])
+    graph.op("Sum", [*(f"x.{name}" for name in tables), "x.sounding"], ["x.0"])
     normed = graph.op(
         "SimplifiedLayerNormalization",
         ["x.0", "0.norm_1"],
@@ -119,7 +125,7 @@ def build_graph(
             "rotary_interleaved": 0,
         }
         inputs = [f"{i}.packed", "", "", f"past_key_{i}", f"past_value_{i}"]
-        inputs += ["last_row", "rows", "cos", "sin", "rotary_row"]
+        inputs += ["last_row", "rows", "cos", "sin", ROTARY_ROW]
         if cache_scales is not None:
             inputs += ["", "", f"{i}.key_scale", f"{i}.value_scale"]
             attributes |= {
@@ -154,12 +160,8 @@ def build_graph(
         graph.nodes,
         "decoder",
         [
-            info("ids", TensorProto.INT64, ["B", "S"]),
-            info("position_in_bar", TensorProto.INT64, ["B", "S"]),
-            info("current_program", TensorProto.INT64, ["B", "S"]),
-            info("place_in_form", TensorProto.INT64, ["B", "S"]),
-            info("rotary_row", TensorProto.INT64, ["B", "S"]),
-            info("sounding_now", TensorProto.FLOAT, ["B", "S", config["pitches"]]),
+            *(info(name, TensorProto.INT64, ["B", "S"]) for name in (*tables, ROTARY_ROW)),
+            info(MULTI_HOT, TensorProto.FLOAT, ["B", "S", config["pitches"]]),
             info("cos", TensorProto.FLOAT, ["R", head_size // 2]),
             info("sin", TensorProto.FLOAT, ["R", head_size // 2]),
             info("last_row", TensorProto.INT32, ["B"]),

@@ -49,10 +49,10 @@ def pieces_of(
     dataset: Dataset, vocabulary: Vocabulary, numbers: NDArray[np.int64]
 ) -> Iterator[PieceOfDataset]:
     """The pieces of these numbers."""
-    features = dataset.features
+    tracked = dataset.tracked
     for number in numbers:
         inside = slice(dataset.starts[number] + 2, dataset.starts[number + 1] - 1)
-        columns = (dataset.ids, features.position, features.program)
+        columns = (dataset.ids, tracked.position_in_bar, tracked.current_program)
         style = vocabulary.entries[int(dataset.style_ids[number])][1]
         yield PieceOfDataset(style, *(column[inside].tolist() for column in columns))
 

@@ -14,6 +14,7 @@ from dataset import make_tokenizer, vocabulary_entries
 from model import ModelConfig, MusicModel
 
 WEIGHTS_FILE = "weights.npz"
+NEW = ("before", "before_meaning")
 CONFIG = "config"  # the array that holds the sizes, as JSON
 
 
@@ -39,9 +40,9 @@ def load_weights(folder: Path) -> MusicModel:
         with np.load(path, allow_pickle=False) as arrays:
             config = ModelConfig(**json.loads(str(arrays[CONFIG])))
             model = MusicModel(config, vocabulary_entries(make_tokenizer()))
-            model.load_state_dict(
-                {k: torch.from_numpy(arrays[k]).float() for k in arrays.files if k != CONFIG}
-            )
+            saved = {k: torch.from_numpy(arrays[k]).float() for k in arrays.files if k != CONFIG}
+            # What a model of an earlier version lacks begins as nothing, and is learned.
+            model.load_state_dict({name: model.state_dict()[name] for name in NEW} | saved)
     except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold weights that this code can train further ({error}): name a "

@@ -6,6 +6,8 @@ draw comes from the generator that it is given. Knows neither the model nor the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from dataset import Dataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from generate_tokens.inputs import INPUTS, Inputs
 from generate_tokens.state import (
     BAR,
     LONG_AGO_BARS,
@@ -21,20 +24,29 @@ from generate_tokens.state import (
     STYLE,
     Vocabulary,
     bar_class,
-    unpack_sounding,
 )
 
-PREFIX = 2  # BOS and the style open every window, as they do when the decoder's window slides
+# BOS and the style open every window, as they do when the decoder's window slides
+PREFIX, STYLE_ROW = 2, 1
 EVALUATED_SECONDS = 60.0
 STARTS_SHARE = 0.15  # of windows that begin with the piece
 ENDS_SHARE = 0.08  # that end with it: EOS would else rarely be a target
 STYLE_UNKNOWN_SHARE = 0.1  # told "other", so that it means any style
 LEFT_KNOWN_SHARE = 0.5  # of windows that are told how many bars are left
+LONGEST_DRAWN = 20_000  # tokens: beyond it a piece, mostly of an orchestra, is not drawn more often
 TRANSPOSITIONS = (-5, 6)  # semitones: every key once
 UNKNOWN_STYLE = "other"
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-_CLASSES = np.array([bar_class(bars) for bars in range(LONG_AGO_BARS + 1)])
+Batch = tuple[dict[str, Tensor], Tensor]  # the model's inputs by name [B, T, ...]; targets [B, T]
+_CLASSES = np.array([bar_class(bars) for bars in range(LONG_AGO_BARS + 1)], np.uint8)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The inputs of T tokens and, int64 [T], the id that comes after each."""
+
+    inputs: Inputs
+    targets: NDArray[np.int64]
 
 
 class Windows:
@@ -47,11 +59,11 @@ class Windows:
     def __init__(self, dataset: Dataset, vocabulary: Vocabulary, context: int) -> None:
         self.dataset, self.vocabulary, self.context = dataset, vocabulary, context
         self.body = context - PREFIX  # tokens of the piece itself in one window
-        lengths = np.diff(dataset.starts) - PREFIX
         self.train = np.flatnonzero(dataset.training)
         if not len(self.train):
             raise ValueError("the dataset has no training piece: give more MIDI files")
-        self.weights = lengths[self.train] / lengths[self.train].sum()
+        lengths = np.diff(dataset.starts)[self.train] - PREFIX
+        self.weights = drawing_weights(lengths, dataset.style_ids[self.train])
         self._pitches = vocabulary.ranges[PITCH]
         styles = vocabulary.ranges[STYLE]
         unknown = [i for i in range(*styles) if vocabulary.entries[i][1] == UNKNOWN_STYLE]
@@ -80,72 +92,56 @@ class Windows:
                 begin = first + int(offsets[i] * room)
             end = min(begin + self.body, last)
             shift = int(shifts[i]) * transpose
-            row = self.window(int(piece), begin, end, shift, bool(lefts_known[i]))
-            if unknown_styles[i] and self._unknown_style is not None:
-                row[0][1] = self._unknown_style
-            rows.append(self._padded(row))
-        return stack(rows)
-
-    def _padded(self, row: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """The row of a short piece, filled up to the context; PAD is never a target."""
-        missing = self.context + 1 - len(row[0])
-        if not missing:
-            return row
-        return [np.pad(a, [(0, missing)] + [(0, 0)] * (a.ndim - 1)) for a in row]
+            style = self._unknown_style if unknown_styles[i] else None
+            rows.append(self.window(int(piece), begin, end, shift, bool(lefts_known[i]), style))
+        return stack(rows, self.context)
 
     def window(
-        self, piece: int, begin: int, end: int, shift: int = 0, left_known: bool = False
-    ) -> list[NDArray[Any]]:
-        """Arrays of one window: ids [1 + inputs]; position, program, tick, sounding, form [inputs].
+        self,
+        piece: int,
+        begin: int,
+        end: int,
+        shift: int = 0,
+        left_known: bool = False,
+        style: int | None = None,
+    ) -> Window:
+        """One window behind BOS and ``style``, by default the piece's.
 
         ``begin`` and ``end`` bound the inputs' body; the target of the last input is at ``end``.
         """
         data = self.dataset
         prefix = data.starts[piece]
-        body = data.ids[begin : end + 1]
-        ids = np.concatenate((data.ids[prefix : prefix + PREFIX], body), dtype=np.int64)
-        features = data.features
         rows = np.concatenate((np.arange(prefix, prefix + PREFIX), np.arange(begin, end)))
-        tick = features.tick[rows] - features.tick[begin]
-        tick[:PREFIX] = 0
-        form = features.form[rows]
+        ids = np.concatenate((data.ids[rows], data.ids[end : end + 1])).astype(np.int64)
+        if style is not None:
+            ids[STYLE_ROW] = style
+        tracked = data.tracked[rows]
+        tracked.tick[:PREFIX] = 0
+        tracked.tick[PREFIX:] -= data.tracked.tick[begin]
         if left_known:
             left = 1 + self._bars[data.starts[piece + 1] - 1] - self._bars[begin:end]
-            form[PREFIX:] += _CLASSES[np.minimum(left, LONG_AGO_BARS)]
-        sounding = unpack_sounding(features.sounding[rows], self.vocabulary.pitches)
-        if shift:
-            ids, sounding = self._transposed(ids, sounding, shift)
-        return [
-            ids,
-            features.position[rows],
-            features.program[rows],
-            tick.astype(np.float32),
-            sounding,
-            form,
-        ]
+            tracked.place_in_form[PREFIX:] += _CLASSES[np.minimum(left, LONG_AGO_BARS)]
+        moved = self._transposed(ids, shift)
+        inputs = Inputs.of_window(moved[:-1], tracked, self.vocabulary.pitches)
+        if moved is not ids:
+            inputs = replace(inputs, sounding_now=_shifted(inputs.sounding_now, shift))
+        return Window(inputs, moved[1:])
 
-    def _transposed(
-        self, ids: NDArray[np.int64], sounding: NDArray[np.float32], shift: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _transposed(self, ids: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+        """Other ids with moved pitches; the same where that would leave the keyboard."""
         first, last = self._pitches
         is_pitch = (ids >= first) & (ids < last)
         moved = ids + shift * is_pitch
-        if (moved[is_pitch] < first).any() or (moved[is_pitch] >= last).any():
-            return ids, sounding  # the window does not fit in that key
-        shifted = np.zeros_like(sounding)
-        if shift > 0:
-            shifted[:, shift:] = sounding[:, :-shift]
-        else:
-            shifted[:, :shift] = sounding[:, -shift:]
-        return moved, shifted
+        fits = (moved[is_pitch] >= first).all() and (moved[is_pitch] < last).all()
+        return moved if shift and fits else ids
 
-    def validation(self, pieces: NDArray[np.int64]) -> list[tuple[list[NDArray[Any]], int, int]]:
+    def validation(self, pieces: NDArray[np.int64]) -> list[tuple[Window, int, int]]:
         """(window, first target that counts, piece) covering the first minute of each piece."""
         windows = []
         for piece in pieces:
             first, last = self.dataset.starts[piece] + PREFIX, self.dataset.starts[piece + 1] - 1
             share = min(1.0, EVALUATED_SECONDS / float(self.dataset.seconds[piece]))
-            ticks = self.dataset.features.tick[first:last]  # ascending, and there is one tempo
+            ticks = self.dataset.tracked.tick[first:last]  # ascending, and there is one tempo
             stop = first + int(np.searchsorted(ticks, share * ticks[-1], side="right"))
             begin, counted = first, PREFIX - 1  # the style is given, the first Bar is not
             while begin < stop:
@@ -157,8 +153,40 @@ class Windows:
         return windows
 
 
-def stack(rows: list[list[NDArray[Any]]]) -> Batch:
-    """ids and targets int64 [B, T], then the rows' other arrays [B, T, ...]."""
-    ids = torch.from_numpy(np.stack([row[0] for row in rows]))
-    rest = (torch.from_numpy(np.stack([row[k] for row in rows])) for k in range(1, 6))
-    return (ids[:, :-1].contiguous(), ids[:, 1:].contiguous(), *rest)  # type: ignore[return-value]  # a generator hides the length
+def drawing_weights(
+    lengths: NDArray[np.int64], style_ids: NDArray[np.int16]
+) -> NDArray[np.float64]:
+    """How likely each piece is to be drawn from, [pieces], in sum 1.
+
+    A style by the square root of its tokens, so that the largest does not drown the others; in a
+    style each piece by its tokens, but the longest no more than ``LONGEST_DRAWN`` tokens would be.
+    """
+    of_style = np.sqrt(np.bincount(style_ids, lengths))
+    drawn = np.minimum(lengths, LONGEST_DRAWN)
+    weights = drawn / np.bincount(style_ids, drawn)[style_ids] * of_style[style_ids]
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _shifted(sounding: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
+    """[T, pitches], ``shift`` semitones higher."""
+    shifted = np.zeros_like(sounding)
+    if shift > 0:
+        shifted[:, shift:] = sounding[:, :-shift]
+    else:
+        shifted[:, :shift] = sounding[:, -shift:]
+    return shifted
+
+
+def stack(windows: Sequence[Window], context: int | None = None) -> Batch:
+    """A batch, filled up with PAD to ``context`` tokens; by default windows are of one length."""
+    length = context or len(windows[0].targets)
+
+    def stacked(arrays: Iterable[NDArray[Any]]) -> Tensor:
+        rows = [
+            np.pad(a, [(0, length - len(a))] + [(0, 0)] * (a.ndim - 1)) if len(a) < length else a
+            for a in arrays
+        ]
+        return torch.from_numpy(np.stack(rows))
+
+    inputs = {name: stacked(getattr(w.inputs, name) for w in windows) for name in INPUTS}
+    return inputs, stacked(window.targets for window in windows)

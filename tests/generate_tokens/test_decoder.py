@@ -6,7 +6,6 @@ import json
 import shutil
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,44 +13,29 @@ import pytest
 from generate_tokens.bundle import Bundle, model_id_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.errors import BundleError
-from generate_tokens.state import FORMS, Features
+from generate_tokens.inputs import Inputs, Tracked
+from generate_tokens.state import FORMS
 
 
-def features(decoder: Decoder, count: int, seed: int = 0) -> Features:
+def random_inputs(decoder: Decoder, count: int, seed: int = 0) -> Inputs:
     rng = np.random.default_rng(seed)
-    return Features(
-        position=rng.integers(0, 48, count),
-        program=rng.integers(0, 12, count),
-        tick=np.sort(rng.integers(0, 200, count)),
-        sounding=rng.integers(0, 256, (count, 10), dtype=np.uint8),
-        form=rng.integers(0, FORMS, count),
+    tracked = Tracked(
+        position_in_bar=rng.integers(0, 48, count, np.uint8),
+        current_program=rng.integers(0, 12, count, np.uint8),
+        place_in_form=rng.integers(0, FORMS, count, np.uint8),
+        tick=np.sort(rng.integers(0, 200, count, np.int32)),
+        sounding_now=rng.integers(0, 256, (count, 10), np.uint8),
     )
-
-
-def part(rows: Features, count: int) -> Features:
-    return Features(*(array[:count] for array in vars(rows).values()))
-
-
-def put(decoder: Decoder, slot: int, ids: Any, rows: Features, i: int) -> None:
-    decoder.put(
-        slot,
-        int(ids[i]),
-        int(rows.position[i]),
-        int(rows.program[i]),
-        int(rows.tick[i]),
-        int.from_bytes(rows.sounding[i].tobytes(), "little"),
-        int(rows.form[i]),
-    )
+    return Inputs.of_window(rng.integers(3, 300, count), tracked, 80)
 
 
 def test_prefilling_and_stepping_give_the_same_logits(tiny_bundle: Path) -> None:
     decoder = Decoder(Bundle.load(tiny_bundle))
-    ids = np.random.default_rng(1).integers(3, 300, 20)
-    rows = features(decoder, 20)
-    whole = decoder.prefill(0, ids, rows).copy()
-    decoder.prefill(0, ids[:5], part(rows, 5))
+    inputs = random_inputs(decoder, 20)
+    whole = decoder.prefill(0, inputs).copy()
+    decoder.prefill(0, inputs[:5])
     for i in range(5, 20):
-        put(decoder, 0, ids, rows, i)
+        decoder.put(0, *inputs.row(i))
         stepped = decoder.step()[0]
     assert np.abs(stepped - whole).max() < 1e-4
     assert decoder.row == 20
@@ -59,25 +43,20 @@ def test_prefilling_and_stepping_give_the_same_logits(tiny_bundle: Path) -> None
 
 def test_each_slot_goes_its_own_way(tiny_bundle: Path) -> None:
     bundle = Bundle.load(tiny_bundle)
-    rng = np.random.default_rng(2)
-    pieces = [rng.integers(3, 300, 30) for _ in range(3)]
-    rows = [features(Decoder(bundle), 30, seed) for seed in range(3)]
-    alone = []
-    for ids, row in zip(pieces, rows, strict=True):
-        decoder = Decoder(bundle)
-        alone.append(decoder.prefill(0, ids, row).copy())
+    pieces = [random_inputs(Decoder(bundle), 30, seed) for seed in range(3)]
+    alone = [Decoder(bundle).prefill(0, piece).copy() for piece in pieces]
     decoder = Decoder(bundle)
     decoder.reserve(3)
     for slot in range(3):
-        decoder.prefill(slot, pieces[slot][:10], part(rows[slot], 10))
+        decoder.prefill(slot, pieces[slot][:10])
     for i in range(10, 20):
         for slot in range(3):
-            put(decoder, slot, pieces[slot], rows[slot], i)
+            decoder.put(slot, *pieces[slot].row(i))
         decoder.step(3)
     decoder.move(2, 0)  # the first has ended
     for i in range(20, 30):
         for slot, piece in enumerate((2, 1)):
-            put(decoder, slot, pieces[piece], rows[piece], i)
+            decoder.put(slot, *pieces[piece].row(i))
         logits = decoder.step(2)
     assert np.abs(logits[0] - alone[2]).max() < 1e-4
     assert np.abs(logits[1] - alone[1]).max() < 1e-4
@@ -86,17 +65,18 @@ def test_each_slot_goes_its_own_way(tiny_bundle: Path) -> None:
 
 def test_steps_in_a_row_leave_no_memory_behind(tiny_bundle: Path) -> None:
     decoder = Decoder(Bundle.load(tiny_bundle), slots=2)
-    ids, rows = np.full(64, 20), features(decoder, 64)
+    inputs = random_inputs(decoder, 64)
+    rows = [inputs.row(i) for i in range(64)]
     left, used = [], []
     for _ in range(4):  # of which the best: other tests' garbage may be collected meanwhile
         for slot in range(2):
-            decoder.prefill(slot, ids[:8], part(rows, 8))
+            decoder.prefill(slot, inputs[:8])
         for i in range(8, 64):
             if i == 16:  # what is made once, is made
                 tracemalloc.start()
                 before = tracemalloc.get_traced_memory()[0]
             for slot in range(2):
-                put(decoder, slot, ids, rows, i)
+                decoder.put(slot, *rows[i])
             decoder.step(2)
         after, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -108,11 +88,11 @@ def test_steps_in_a_row_leave_no_memory_behind(tiny_bundle: Path) -> None:
 
 def test_a_full_window_is_refused(tiny_bundle: Path) -> None:
     decoder = Decoder(Bundle.load(tiny_bundle))
-    decoder.prefill(0, np.full(64, 20), features(decoder, 64))
+    decoder.prefill(0, random_inputs(decoder, 64))
     with pytest.raises(ValueError, match="full"):
         decoder.step()
     with pytest.raises(ValueError, match="64"):
-        decoder.prefill(0, np.full(65, 20), features(decoder, 65))
+        decoder.prefill(0, random_inputs(decoder, 65))
 
 
 def test_a_graph_that_is_none_is_named(bundle_dir_without_model: Path) -> None:

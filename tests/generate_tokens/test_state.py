@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from dataset import vocabulary_entries
 
+from generate_tokens.inputs import tracked_of
 from generate_tokens.state import (
     BAR_CLASSES,
     DURATION,
     LONG_AGO_BARS,
-    Features,
     MusicState,
     Vocabulary,
     bar_class,
-    features_of,
     form_of,
 )
 from tests.generate_tokens.music import ids_of, state_after
@@ -77,17 +75,6 @@ def test_a_new_piece_forgets_the_music_but_not_the_tick(
     assert (state.tick, state.sounding, state.qpm, state.seconds, state.notes) == (24, 0, 0, 0, 0)
 
 
-def test_features_hold_one_row_a_token(tokenizer: Any, vocabulary: Vocabulary) -> None:
-    ids = ids_of(tokenizer, *START, "Pitch_60", "Duration_1.0.12", "Position_12", "Pitch_62")
-    features: Features = features_of(ids, vocabulary)
-    assert features.tick.tolist() == [0] * 7 + [12] * 2
-    assert features.program.tolist() == [12] * 4 + [0] * 5
-    hot = features.unpacked(vocabulary.pitches)
-    assert hot.shape == (9, vocabulary.pitches)
-    assert hot.sum() == 1 and hot[6, 60 - vocabulary.lowest_pitch] == 1
-    assert features.sounding.dtype == np.uint8
-
-
 def test_unknown_token_types_are_refused() -> None:
     with pytest.raises(ValueError, match="Velocity"):
         Vocabulary([("BOS", "None"), ("Velocity", "100")])
@@ -142,7 +129,7 @@ def test_bars_are_told_apart_more_coarsely_the_more_they_are(bars: int, expected
 def test_the_form_counts_bars_from_the_beginning(tokenizer: Any, vocabulary: Vocabulary) -> None:
     bar = ("Bar_None", "TimeSig_4/4", "Position_0", "Pitch_60", "Duration_1.0.12")
     ids = ids_of(tokenizer, "BOS_None", *START, "Pitch_60", "Duration_1.0.12", *bar, *bar)
-    bars = features_of(ids, vocabulary).form // BAR_CLASSES
+    bars = tracked_of(ids, vocabulary).place_in_form // BAR_CLASSES
     assert bars.tolist() == [0] + [1] * 7 + [2] * 5 + [3] * 5
 
 

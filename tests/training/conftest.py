@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dataset import Dataset, Source, build_dataset, make_tokenizer, read_piece
+from dataset import Dataset, Source, build_dataset, read_piece
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
 
@@ -58,7 +58,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(archive: Path) -> Dataset:
     pieces = [read_piece(Source(p, "folk")) for p in sorted(archive.rglob("*.mid"))]
     assert not [piece.why for piece in pieces if piece.why]
-    made, _ = build_dataset(pieces, make_tokenizer())
+    made, _ = build_dataset(pieces)
     made.validation[:] = False
     made.validation[:2] = True
     made.test[:] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from archive import Source
 from dataset import Dataset, Piece, build_dataset
 from plans import PieceOfDataset, pieces_of
 
+from generate_tokens.inputs import tracked_of
 from generate_tokens.state import PITCH
 from tests.generate_tokens.music import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars
 
@@ -30,8 +32,11 @@ def dataset_of(pieces: Iterable[tuple[str, Sequence[int]]]) -> Dataset:
     for number, (style, ids) in enumerate(pieces):
         notes = sum(VOCABULARY.kind[token] == PITCH for token in ids)
         source = Source(Path(f"{number}.mid"), style, group=str(number))
-        made.append(Piece(source, ids=list(ids), notes=notes, seconds=30.0))
-    dataset, _ = build_dataset(made, TOKENIZER)
+        framed = [TOKENIZER["BOS_None"], TOKENIZER[f"Style_{style}"], *ids, TOKENIZER["EOS_None"]]
+        tracked = tracked_of(framed, VOCABULARY)
+        piece = Piece(source, ids=np.array(framed, np.int16), tracked=tracked, notes=notes)
+        made.append(replace(piece, seconds=30.0))
+    dataset, _ = build_dataset(made)
     dataset.validation[:] = dataset.test[:] = False
     return dataset
 

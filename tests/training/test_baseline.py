@@ -100,15 +100,15 @@ def test_the_first_minute_has_the_notes_that_our_models_has(tmp_path: Path) -> N
     assert EVALUATED_SECONDS == WINDOWS_SECONDS
     paths = [write_tune(tmp_path / "tunes" / f"{n}.mid", n, notes=n) for n in (100, 300, 400)]
     pieces = [read_piece(Source(p, "folk")) for p in sorted(paths)]
-    dataset, _ = build_dataset(pieces, make_tokenizer())
+    dataset, _ = build_dataset(pieces)
     dataset.validation[:] = [False, True, True]
     dataset.save(tmp_path / "set.npz")
     corpus = read_corpus([tmp_path / "tunes"], tmp_path / "set.npz", tmp_path / "c.npz")
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     first, last = vocabulary.ranges[PITCH]
     ours, theirs = [0] * 3, [0] * 3
-    for row, counted, piece in Windows(dataset, vocabulary, 64).validation(np.array([1, 2])):
-        targets = row[0][1:][counted:]
+    for window, counted, piece in Windows(dataset, vocabulary, 64).validation(np.array([1, 2])):
+        targets = window.targets[counted:]
         ours[piece] += int(((targets >= first) & (targets < last)).sum())
     for piece, ids, counted in minute_windows(corpus, 64, corpus.validation):
         theirs[piece] += int(ids_of("Pitch")[ids[1:][counted:]].sum())

@@ -22,7 +22,7 @@ from scoring import nats_of, token_logits
 from symusic.core import NoteTick, ScoreTick, TrackTick
 from tokenizer import make_tokenizer, vocabulary_entries
 from torch.nn import functional
-from windows import PREFIX, Windows
+from windows import PREFIX, Windows, stack
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
@@ -105,9 +105,8 @@ def test_the_decoders_nats_are_those_of_teacher_forcing_in_the_same_windows(
     expected, begin, done = 0.0, first, first
     while done <= last:  # a full window slides: its last third moves up
         end = min(begin + windows.body, last)
-        ids, *rest = windows.window(piece, int(begin), int(end))
-        logits = tiny_model(*(torch.from_numpy(a)[None] for a in (ids[:-1], *rest)))[0]
-        losses = functional.cross_entropy(logits, torch.from_numpy(ids[1:]), reduction="none")
+        inputs, targets = stack([windows.window(piece, int(begin), int(end))])
+        losses = functional.cross_entropy(tiny_model(inputs)[0], targets[0], reduction="none")
         expected += float(losses[PREFIX - 1 + int(done - begin) :].sum())
         begin, done = end - composer.bundle.context // 3, end + 1
     nats = nats_of(composer, dataset.ids[first:last].tolist(), "folk")

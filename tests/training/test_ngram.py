@@ -105,13 +105,13 @@ def test_the_first_minute_ends_where_the_models_does(tmp_path: Path) -> None:
     assert EVALUATED_SECONDS == WINDOWS_SECONDS
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     paths = [write_tune(tmp_path / f"{n}.mid", n, notes=n) for n in (100, 400)]
-    dataset, _ = build_dataset([read_piece(Source(p, "folk")) for p in paths], make_tokenizer())
+    dataset, _ = build_dataset([read_piece(Source(p, "folk")) for p in paths])
     dataset.validation[:] = [False, True]
     windows = Windows(dataset, vocabulary, 64)
     for piece in (0, 1):
         ids = dataset.ids[dataset.starts[piece] : dataset.starts[piece + 1]].astype(np.int64)
         stop = 1 + first_minute(ids, float(dataset.seconds[piece]), vocabulary)
-        counted = [row[0][1:][first:] for row, first, _ in windows.validation(np.array([piece]))]
+        counted = [w.targets[first:] for w, first, _ in windows.validation(np.array([piece]))]
         assert np.array_equal(np.concatenate(counted), ids[PREFIX:stop])
         assert (stop == len(ids)) == (piece == 0), "only the long tune is cut"
 

@@ -18,24 +18,21 @@ from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import compare, export_bundle, refuse_if_apart
 from loss import nats_per_note, summed_loss
 from model import ModelConfig, MusicModel
-from optimizer import orthogonalise
 from torch.nn import functional
 from trainer import TrainConfig, load_checkpoint, train
 from weights import load_weights, save_weights
-from windows import PREFIX, Windows
+from windows import LONGEST_DRAWN, PREFIX, Windows, drawing_weights, stack
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.decoder import Decoder
+from generate_tokens.inputs import BEFORE, INPUTS, MULTI_HOT
 from generate_tokens.sequence import Batch, TokenSequence
 from generate_tokens.state import (
     BAR,
     BAR_CLASSES,
     PITCH,
-    Features,
-    MusicState,
     Vocabulary,
     bar_class,
-    form_of,
 )
 
 TEXTS = {"MODEL_CARD.md": "# For tests"}
@@ -66,17 +63,35 @@ def test_windows_open_with_bos_and_style_and_draw_the_same_for_a_seed(windows: W
     first = windows.draw(np.random.default_rng([0, 7]), 4, transpose=True)
     again = windows.draw(np.random.default_rng([0, 7]), 4, transpose=True)
     other = windows.draw(np.random.default_rng([0, 8]), 4, transpose=True)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], other[0])
+    assert all(torch.equal(array, again[0][name]) for name, array in first[0].items())
+    assert torch.equal(first[1], again[1])
+    ids, targets = first[0]["ids"], first[1]
+    assert not torch.equal(ids, other[0]["ids"])
     tokenizer = make_tokenizer()
-    assert set(first[0][:, 0].tolist()) == {tokenizer["BOS_None"]}
-    assert set(first[0][:, 1].tolist()) == {tokenizer["Style_folk"]}
-    assert torch.equal(first[0][:, 1:], first[1][:, :-1])
-    assert (
-        first[0].shape == (4, 64)
-        and first[5].shape == (4, 64, VOCABULARY.pitches)
-        and first[6].shape == (4, 64)
-    )
+    assert set(ids[:, 0].tolist()) == {tokenizer["BOS_None"]}
+    assert set(ids[:, 1].tolist()) == {tokenizer["Style_folk"]}
+    assert torch.equal(ids[:, 1:], targets[:, :-1])
+    assert {name: array.shape[2:] for name, array in first[0].items()} == {
+        name: (VOCABULARY.pitches,) if name == MULTI_HOT else () for name in INPUTS
+    }
+    assert all(array.shape[:2] == (4, 64) for array in first[0].values())
+
+
+def test_what_the_model_is_told_hides_an_unknown_style_everywhere(windows: Windows) -> None:
+    piece, other = int(windows.train[0]), make_tokenizer()["Style_other"]
+    begin = int(windows.dataset.starts[piece]) + PREFIX
+    inputs = windows.window(piece, begin, begin + 62, style=other).inputs
+    for name in ("ids", *BEFORE):
+        assert make_tokenizer()["Style_folk"] not in getattr(inputs, name), name
+
+
+def test_styles_are_drawn_by_the_root_of_their_tokens_and_long_pieces_are_capped() -> None:
+    lengths = np.array([100, 300, 1600, 10 * LONGEST_DRAWN, LONGEST_DRAWN])
+    weights = drawing_weights(lengths, np.array([3, 3, 4, 5, 5], np.int16))
+    assert weights.sum() == pytest.approx(1)
+    assert weights[1] == pytest.approx(3 * weights[0])
+    assert weights[2] == pytest.approx(2 * (weights[0] + weights[1]))
+    assert weights[3] == pytest.approx(weights[4])
 
 
 def test_transposing_moves_pitches_and_what_sounds_together(windows: Windows) -> None:
@@ -85,35 +100,41 @@ def test_transposing_moves_pitches_and_what_sounds_together(windows: Windows) ->
     plain = windows.window(piece, begin, begin + 62)
     moved = windows.window(piece, begin, begin + 62, shift=3)
     first, last = VOCABULARY.ranges[PITCH]
-    is_pitch = (plain[0] >= first) & (plain[0] < last)
-    assert np.array_equal(moved[0] - plain[0], 3 * is_pitch)
-    assert np.array_equal(moved[4][:, 3:], plain[4][:, :-3])
+    for name in ("ids", *BEFORE):
+        old, new = getattr(plain.inputs, name), getattr(moved.inputs, name)
+        assert np.array_equal(new - old, 3 * ((old >= first) & (old < last))), name
+    assert np.array_equal(moved.targets[:-1], moved.inputs.ids[1:])
+    assert np.array_equal(moved.inputs.sounding_now[:, 3:], plain.inputs.sounding_now[:, :-3])
 
 
 def test_a_key_out_of_range_is_left_where_it_is(windows: Windows) -> None:
     piece = int(windows.train[0])
     begin = int(windows.dataset.starts[piece]) + PREFIX
     plain, moved = (windows.window(piece, begin, begin + 62, shift=s) for s in (0, 60))
-    assert np.array_equal(plain[0], moved[0]) and np.array_equal(plain[4], moved[4])
+    for name, array in plain.inputs:
+        assert np.array_equal(array, getattr(moved.inputs, name)), name
 
 
 def test_half_the_windows_are_told_how_many_bars_are_left(windows: Windows) -> None:
     piece = int(windows.train[0])
     first, last = windows.dataset.starts[piece : piece + 2]
     begin, end = int(last) - 1 - windows.body, int(last) - 1
-    plain, told = (windows.window(piece, begin, end, left_known=k)[5] for k in (False, True))
+    plain, told = (
+        windows.window(piece, begin, end, left_known=known).inputs.place_in_form
+        for known in (False, True)
+    )
     bars = np.cumsum(windows.dataset.ids[first:last] == VOCABULARY.ranges[BAR][0])
     left = 1 + bars[-1] - bars[begin - first : end - first]
     assert left[-1] == 1 and left[0] > 1
     assert told[PREFIX:].tolist() == (plain[PREFIX:] + [bar_class(n) for n in left]).tolist()
     assert told[:PREFIX].tolist() == [0] * PREFIX
-    drawn = windows.draw(np.random.default_rng(0), 400, transpose=False)[6]
+    drawn = windows.draw(np.random.default_rng(0), 400, transpose=False)[0]["place_in_form"]
     known = (drawn[:, PREFIX] % BAR_CLASSES != 0).float().mean()
     assert 0.4 < float(known) < 0.6  # 400 fair coins leave this once in 16,000 runs
 
 
 def test_a_tenth_of_the_windows_have_an_unknown_style(windows: Windows) -> None:
-    drawn = windows.draw(np.random.default_rng(0), 400, transpose=False)[0]
+    drawn = windows.draw(np.random.default_rng(0), 400, transpose=False)[0]["ids"]
     unknown = (drawn[:, 1] == make_tokenizer()["Style_other"]).float().mean()
     assert 0.04 < float(unknown) < 0.17  # 400 draws leave this less than once in 30,000 runs
 
@@ -175,7 +196,7 @@ def test_a_checkpoint_of_another_run_is_refused(dataset: Dataset, tmp_path: Path
 def test_the_end_of_a_piece_is_sometimes_a_target(windows: Windows) -> None:
     # each of 400 windows ends its piece with probability 0.08: none does but once in 10^14 runs
     eos = make_tokenizer()["EOS_None"]
-    _, targets, *_ = windows.draw(np.random.default_rng(0), 400, transpose=False)
+    _, targets = windows.draw(np.random.default_rng(0), 400, transpose=False)
     assert 400 * 0.02 < int((targets == eos).any(1).sum()) < 400 * 0.2
 
 
@@ -185,8 +206,8 @@ def test_validation_counts_every_target_of_the_first_minute_once(windows: Window
     share = 60 / float(windows.dataset.seconds[piece])
     counted = [
         token
-        for arrays, start, _ in windows.validation(np.array([piece]))
-        for token in arrays[0][1:][start:].tolist()
+        for window, start, _ in windows.validation(np.array([piece]))
+        for token in window.targets[start:].tolist()
     ]
     whole = windows.dataset.ids[first + PREFIX : last].tolist()
     assert share > 1, "the tune is short, so all of it counts"
@@ -216,10 +237,12 @@ def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: 
         checkpoint = tmp_path / f"{name}.pt"
         command = [*launch, str(script), "--dataset", str(tmp_path / "set.npz"), *options]
         command += ["--checkpoint", str(checkpoint), "--steps=4", "--tokens=512", "--threads=1"]
+        command += ["--float32"]  # sums of bfloat16 depend on how a batch is shared
         subprocess.run([*command, "--no-compile"], check=True, capture_output=True)
         weights.append(load_checkpoint(checkpoint)[0].state_dict())
     for name, tensor in weights[0].items():
-        assert torch.allclose(tensor, weights[1][name], atol=1e-5), name
+        rounding = 1e-4 if name.startswith("blocks.") else 1e-5  # Muon's products are in bfloat16
+        assert torch.allclose(tensor, weights[1][name], atol=rounding), name
 
 
 def test_going_on_from_a_bundles_weights_begins_where_they_are(
@@ -247,12 +270,6 @@ def test_minutes_become_steps(dataset: Dataset) -> None:
     assert 1 <= few < many
 
 
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
-    stack = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalise(stack))
-    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
-
-
 @pytest.mark.parametrize("kv_heads", [1, 2])
 def test_the_exported_graph_agrees_with_pytorch(
     windows: Windows, dataset: Dataset, tmp_path: Path, kv_heads: int
@@ -276,30 +293,20 @@ def test_decoding_with_the_tracker_gives_the_training_loss(
 ) -> None:
     piece = int(windows.train[1])
     begin = int(windows.dataset.starts[piece]) + PREFIX
-    ids, *rest = windows.window(piece, begin, begin + windows.body)
-    logits = tiny_model(*(torch.from_numpy(a)[None] for a in (ids[:-1], *rest)))[0]
-    trained = functional.cross_entropy(logits, torch.from_numpy(ids[1:]), reduction="none")
+    window = windows.window(piece, begin, begin + windows.body)
+    inputs, targets = stack([window])
+    trained = functional.cross_entropy(tiny_model(inputs)[0], targets[0], reduction="none")
 
-    state = MusicState(VOCABULARY)
     decoder = Decoder(Bundle.load(tiny_bundle))
-    none = np.full(PREFIX, VOCABULARY.programs)
-    zeros = np.zeros(PREFIX, np.int64)
-    opening = Features(zeros, none, zeros, np.zeros((PREFIX, 10), np.uint8), zeros)
-    out = [decoder.prefill(0, ids[:PREFIX], opening).copy()]
-    for token in ids[PREFIX:-1]:
-        state.step(int(token))
-        decoder.put(
-            0,
-            int(token),
-            max(state.position, 0),
-            state.program,
-            state.tick,
-            state.sounding,
-            form_of(state.bars, 0),
-        )
+    bos, style, *body = window.inputs.ids.tolist()
+    sequence = TokenSequence(VOCABULARY, bos, style, NO_WEIGHTS)
+    out = [decoder.prefill(0, sequence.window(0, 0)).copy()]
+    for index, token in enumerate(body):
+        sequence.append(token)
+        sequence.put(decoder, 0, index)
         out.append(decoder.step()[0].copy())
     decoded = functional.cross_entropy(
-        torch.from_numpy(np.stack(out)), torch.from_numpy(ids[PREFIX:]), reduction="none"
+        torch.from_numpy(np.stack(out)), targets[0, PREFIX - 1 :], reduction="none"
     )
     assert torch.allclose(trained[PREFIX - 1 :], decoded, atol=1e-4)
 
@@ -325,9 +332,8 @@ def test_the_composers_windows_are_the_trainers(
         sequence.append(body[count - 1])
         batch.push()
         if count % 7 == 0 or count - begin < bundle.context // 3 + 4:
-            ids, *rest = windows.window(piece, first + begin, first + count)
-            inputs = (torch.from_numpy(a)[None] for a in (ids[:-1], *rest))
-            expected = tiny_model(*inputs)[0, -1].numpy()
+            inputs, _ = stack([windows.window(piece, first + begin, first + count)])
+            expected = tiny_model(inputs)[0, -1].numpy()
             assert np.abs(batch.logits(0) - expected).max() < 1e-4, count
 
 
