@@ -213,7 +213,7 @@ def measure(bundle: Bundle, seed: int, rounds: int, folder: Path) -> dict[str, A
     handler = Handler(bundle, seed)
     ids = handler.compose(ROWS - PREFIX)
     piece = arguments(bundle, ids)
-    model = FoldedModel(load_weights(bundle.directory))
+    model = FoldedModel(load_weights(bundle.directory)[0])
     with torch.inference_mode():
         reference = model(piece)[0].numpy()
     ours = our_forms(bundle, model, ids, folder)

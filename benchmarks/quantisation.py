@@ -58,7 +58,7 @@ def main() -> None:
     notes = read = 0
     with tempfile.TemporaryDirectory() as scratch:
         texts = {"MODEL_CARD.md": "to measure int8 against"}
-        exact = export_bundle(load_weights(a.bundle), Path(scratch) / "model", {}, None, texts)
+        exact = export_bundle(load_weights(a.bundle)[0], Path(scratch) / "model", {}, None, texts)
         composers = [Composer(bundle) for bundle in (exact, shipped)]
         for source in tqdm(chosen, desc="real pieces", unit="piece", disable=None):
             ids = ids_of(source, tokenizer)

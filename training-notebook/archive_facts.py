@@ -102,7 +102,7 @@ def main() -> None:
     path = a.bundle / MANIFEST_FILE
     try:
         manifest = json.loads(path.read_bytes())
-        facts = facts_of(load_weights(a.bundle), Dataset.load(a.dataset))
+        facts = facts_of(load_weights(a.bundle)[0], Dataset.load(a.dataset))
     except (OSError, ValueError) as error:
         raise SystemExit(f"nothing was written: {error}") from error
     manifest["sampling"].pop("recall", None)  # of format 3

@@ -33,8 +33,8 @@ from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
 from model_card import model_card
 from onnx_graph import Weights, build_graph, quantise_weights
-from trainer import load_checkpoint
-from weights import save_weights
+from trainer import load_checkpoint, tokens_seen
+from weights import WEIGHTS_FILE, save_weights
 from windows import PREFIX, Windows, stack
 
 from generate_tokens.bundle import FORMAT, Bundle, model_id_of
@@ -137,7 +137,7 @@ def write_bundle(
         (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
         for name, text in texts.items():
             (folder / name).write_text(text)
-        save_weights(model, folder)
+        save_weights(model, folder / WEIGHTS_FILE, training.get("tokens_seen", 0))
         Composer(Bundle.load(folder))  # tries a prefill, a step and a sample
         if out.exists():
             shutil.rmtree(out)
@@ -226,7 +226,7 @@ def training_facts(
     model: MusicModel, checkpoint: Mapping[str, Any], windows: Windows
 ) -> dict[str, Any]:
     """What the bundle says of its training, but for the parity."""
-    dataset, recipe = windows.dataset, checkpoint["recipe"]
+    dataset = windows.dataset
     held = np.flatnonzero(dataset.validation)
     tokenizer = make_tokenizer()
     return {
@@ -237,7 +237,7 @@ def training_facts(
             style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
         },
         "dataset_tokens": int(dataset.starts[-1]),
-        "tokens_seen": checkpoint["step"] * recipe["tokens"],
+        "tokens_seen": tokens_seen(checkpoint),
         "steps": checkpoint["step"],
         "context": model.config.context,
         "wall_minutes": round(checkpoint["spent_s"] / 60, 1),

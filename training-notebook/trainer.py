@@ -7,7 +7,9 @@ or ONNX.
 
     python training-notebook/trainer.py --dataset build/dataset.npz --checkpoint build/model.pt
     torchrun --nproc-per-node 2 training-notebook/trainer.py ...    # several cores or GPUs
-    python training-notebook/trainer.py --from-bundle layers/model --minutes 5 ...    # fine-tuning
+    python training-notebook/trainer.py --start-from layers/model --minutes 5 ...    # fine-tuning
+    python training-notebook/trainer.py --start-from training-notebook/going-on.npz --schedule \
+        constant --checkpoint build/going-on.pt --minutes 600    # takes up the long run
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,14 @@ from windows import Batch, Windows
 from generate_tokens.inputs import PAD_ID
 from generate_tokens.state import Vocabulary
 
-FINE_TUNING_PEAK = 0.2  # of the learning rates: the weights are good already
+# How the rates go, by name. A long run keeps them up, so that it can go on for ever; a release is
+# made of it by letting them fall for a short while.
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "from-nothing": {},
+    "fine-tuning": {"peak": 0.2},  # the weights are good already
+    "constant": {"peak": 0.5, "constant_share": 1.0, "short_share": 0.0, "transpose_until": 1.0},
+    "decay": {"peak": 0.5, "constant_share": 0.0, "short_share": 0.0},
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class TrainConfig:
     def rate(self, step: int) -> float:
         """Share of the learning rates at ``step``: warm-up, constant, then linear to the end."""
         done = step / self.steps
-        decayed = min(1.0, (1 - done) / (1 - self.constant_share))
+        decayed = min(1.0, (1 - done) / max(1 - self.constant_share, 1e-9))
         warm = min(1.0, (step + 1) / self.warmup_steps)
         return self.peak * warm * max(self.final_rate, decayed)
 
@@ -122,8 +131,10 @@ class Run:
         config: TrainConfig,
         checkpoint: Path,
         start_from: MusicModel | None = None,
+        tokens_before: int = 0,
     ) -> None:
         self.config, self.checkpoint = config, checkpoint
+        self._tokens_before = tokens_before
         entries = vocabulary_entries(make_tokenizer())
         vocabulary = Vocabulary(entries)
         short = min(config.short_context, model_config.context)
@@ -162,6 +173,7 @@ class Run:
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.spent_s = saved["step"], saved["spent_s"]
+        self._tokens_before = saved["tokens_before"]
 
     def save(self) -> None:
         """Writes the checkpoint; a kill while it is written leaves the one before."""
@@ -174,6 +186,7 @@ class Run:
             "step": self.step,
             "steps": self.config.steps,
             "spent_s": self.spent_s,
+            "tokens_before": self._tokens_before,
             **self._facts,
         }
         torch.save(state, partial)
@@ -216,19 +229,21 @@ def train(
     *,
     compile_model: bool = True,
     start_from: MusicModel | None = None,
+    tokens_before: int = 0,
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> MusicModel:
     """Trains until ``config.steps``; goes on from ``checkpoint`` when it is there.
 
     Args:
         start_from: a model of the same sizes whose weights a new run begins with.
+        tokens_before: how many tokens that model was trained on.
         on_log: called every 50 steps with ``step``, ``loss`` (smoothed, nats per token) and
             ``seconds``; the same rows go to the checkpoint's ``.jsonl``.
 
     Raises:
         ValueError: the checkpoint was begun with another model, recipe or dataset.
     """
-    run = Run(dataset, model_config, config, checkpoint, start_from)
+    run = Run(dataset, model_config, config, checkpoint, start_from, tokens_before)
     step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
     smoothed = math.nan
     first = not distributed.is_initialized() or not distributed.get_rank()
@@ -288,6 +303,11 @@ def steps_within(
     return steps[0]
 
 
+def tokens_seen(checkpoint: Mapping[str, Any]) -> int:
+    """How many tokens the model of a checkpoint was trained on, from its very beginning."""
+    return int(checkpoint["tokens_before"] + checkpoint["step"] * checkpoint["recipe"]["tokens"])
+
+
 def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:
     """The model in a checkpoint, ready to evaluate, and the checkpoint's other facts."""
     saved = torch.load(path, weights_only=True, map_location="cpu")
@@ -304,8 +324,15 @@ def main() -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, default=TrainConfig.steps)
     length.add_argument("--minutes", type=float, help="as many steps as take so long")
-    parser.add_argument("--from-bundle", type=Path, help="go on from this bundle's weights")
-    parser.add_argument("--peak", type=float, help="of the learning rates; 1, or with a bundle 0.2")
+    parser.add_argument(
+        "--start-from", type=Path, help="begin with this bundle's or .npz's weights"
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="of the learning rates; default: from-nothing, or with --start-from fine-tuning",
+    )
+    parser.add_argument("--peak", type=float, help="of the learning rates; default: the schedule's")
     parser.add_argument("--tokens", type=int, default=TrainConfig.tokens, help="of one step")
     parser.add_argument("--seed", type=int, default=0)
     for name in ("context", "channels", "layers", "heads", "kv-heads", "hidden"):
@@ -334,11 +361,13 @@ def main() -> None:
         hidden=a.hidden,
         context=a.context,
     )
-    start_from = load_weights(a.from_bundle) if a.from_bundle else None
+    start_from, tokens_before = load_weights(a.start_from) if a.start_from else (None, 0)
     if start_from:
         model_config = start_from.config
-    peak = a.peak or (FINE_TUNING_PEAK if start_from else 1.0)
-    config = TrainConfig(steps=a.steps, tokens=a.tokens, seed=a.seed, peak=peak, float32=a.float32)
+    schedule = dict(SCHEDULES[a.schedule or ("fine-tuning" if start_from else "from-nothing")])
+    if a.peak:
+        schedule["peak"] = a.peak
+    config = TrainConfig(steps=a.steps, tokens=a.tokens, seed=a.seed, float32=a.float32, **schedule)
     compiled = not a.no_compile
     if a.minutes and a.checkpoint.exists():
         config = replace(config, steps=load_checkpoint(a.checkpoint)[1]["steps"])
@@ -358,13 +387,14 @@ def main() -> None:
         a.checkpoint,
         compile_model=compiled,
         start_from=start_from,
+        tokens_before=tokens_before,
     )
     if processes > 1 and distributed.get_rank():
         return
     nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": config.steps * config.tokens,
+        "tokens": tokens_before + config.steps * config.tokens,
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
         **before,

@@ -1,10 +1,14 @@
-"""The training weights in a bundle, as float16, so that others can go on from them.
+"""Weights as float16, so that others can train on from them: a bundle's, and the long run's.
 
-An .npz rather than a pickle: reading one runs no code. The functions never read it.
+An .npz rather than a pickle: reading one runs no code. The functions never read it. `GOING_ON` are
+the weights of the long run, whose rate has not decayed yet.
+
+    python training-notebook/weights.py --checkpoint build/going-on.pt    # writes going-on.npz
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -14,33 +18,38 @@ from dataset import make_tokenizer, vocabulary_entries
 from model import ModelConfig, MusicModel
 
 WEIGHTS_FILE = "weights.npz"
+TOKENS_SEEN = "tokens_seen"
+GOING_ON = Path(__file__).with_name("going-on.npz")
 NEW = ("before", "before_meaning")
 CONFIG = "config"  # the array that holds the sizes, as JSON
 
 
-def save_weights(model: MusicModel, folder: Path) -> Path:
-    """Writes ``weights.npz`` into ``folder``: float16 arrays, and the model's sizes."""
+def save_weights(model: MusicModel, path: Path, tokens_seen: int = 0) -> Path:
+    """Writes float16 arrays, the model's sizes, and how many tokens it was trained on so far."""
     arrays = {
         name: tensor.detach().cpu().half().numpy() for name, tensor in model.state_dict().items()
     }
     arrays[CONFIG] = np.array(json.dumps(model.config.to_json()))
-    path = folder / WEIGHTS_FILE
-    np.savez_compressed(path, **arrays)
-    return path
+    arrays[TOKENS_SEEN] = np.array(tokens_seen)
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)
+    return partial.replace(path)
 
 
-def load_weights(folder: Path) -> MusicModel:
-    """The model whose weights the bundle in ``folder`` carries.
+def load_weights(path: Path) -> tuple[MusicModel, int]:
+    """The model whose weights a file, or the bundle in a folder, carries; tokens seen so far.
 
     Raises:
         ValueError: no weights there, or not this code's model.
     """
-    path = folder / WEIGHTS_FILE
+    path = path / WEIGHTS_FILE if path.suffix != ".npz" else path
     try:
         with np.load(path, allow_pickle=False) as arrays:
             config = ModelConfig(**json.loads(str(arrays[CONFIG])))
             model = MusicModel(config, vocabulary_entries(make_tokenizer()))
-            saved = {k: torch.from_numpy(arrays[k]).float() for k in arrays.files if k != CONFIG}
+            tokens_seen = int(arrays[TOKENS_SEEN]) if TOKENS_SEEN in arrays else 0
+            names = set(arrays.files) - {CONFIG, TOKENS_SEEN}
+            saved = {name: torch.from_numpy(arrays[name]).float() for name in names}
             # What a model of an earlier version lacks begins as nothing, and is learned.
             model.load_state_dict({name: model.state_dict()[name] for name in NEW} | saved)
     except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
@@ -48,4 +57,21 @@ def load_weights(folder: Path) -> MusicModel:
             f"{path} does not hold weights that this code can train further ({error}): name a "
             "bundle that was exported by this version"
         ) from error
-    return model
+    return model, tokens_seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Keep a checkpoint's weights in one small file.")
+    parser.add_argument("--checkpoint", type=Path, default=Path("build/going-on.pt"))
+    parser.add_argument("--out", type=Path, default=GOING_ON)
+    a = parser.parse_args()
+    from trainer import load_checkpoint, tokens_seen  # which itself imports this module
+
+    model, facts = load_checkpoint(a.checkpoint)
+    seen = tokens_seen(facts)
+    save_weights(model, a.out, seen)
+    print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB, after {seen / 1e6:.1f} million tokens")
+
+
+if __name__ == "__main__":
+    main()

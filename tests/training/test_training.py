@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trainer
+import weights
 from copying import NO_WEIGHTS
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import compare, export_bundle, refuse_if_apart
@@ -20,7 +21,7 @@ from loss import nats_per_note, summed_loss
 from model import ModelConfig, MusicModel
 from torch.nn import functional
 from trainer import TrainConfig, load_checkpoint, train
-from weights import load_weights, save_weights
+from weights import WEIGHTS_FILE, load_weights, save_weights
 from windows import LONGEST_DRAWN, PREFIX, Windows, drawing_weights, stack
 
 from generate_tokens.bundle import Bundle
@@ -219,7 +220,7 @@ def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: 
     script = Path(trainer.__file__)
     sizes = {"context": 64, "channels": 64, "layers": 2, "heads": 2, "kv-heads": 2, "hidden": 64}
     options = [f"--{name}={size}" for name, size in sizes.items()]
-    weights = []
+    ends = []
     for name, launch in (
         ("one", [sys.executable]),
         (
@@ -239,10 +240,10 @@ def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: 
         command += ["--checkpoint", str(checkpoint), "--steps=4", "--tokens=512", "--threads=1"]
         command += ["--float32"]  # sums of bfloat16 depend on how a batch is shared
         subprocess.run([*command, "--no-compile"], check=True, capture_output=True)
-        weights.append(load_checkpoint(checkpoint)[0].state_dict())
-    for name, tensor in weights[0].items():
+        ends.append(load_checkpoint(checkpoint)[0].state_dict())
+    for name, tensor in ends[0].items():
         rounding = 1e-4 if name.startswith("blocks.") else 1e-5  # Muon's products are in bfloat16
-        assert torch.allclose(tensor, weights[1][name], atol=rounding), name
+        assert torch.allclose(tensor, ends[1][name], atol=rounding), name
 
 
 def test_going_on_from_a_bundles_weights_begins_where_they_are(
@@ -250,16 +251,51 @@ def test_going_on_from_a_bundles_weights_begins_where_they_are(
 ) -> None:
     torch.manual_seed(4)
     released = MusicModel(small(), vocabulary_entries(make_tokenizer()))
-    save_weights(released, tmp_path)
+    save_weights(released, tmp_path / WEIGHTS_FILE, 1000)
     config = replace(SHORT, steps=1, peak=1e-9)
-    loaded = load_weights(tmp_path)
+    loaded, tokens_before = load_weights(tmp_path)
     tuned = train(
-        dataset, small(), config, tmp_path / "m.pt", compile_model=False, start_from=loaded
+        dataset,
+        small(),
+        config,
+        tmp_path / "m.pt",
+        compile_model=False,
+        start_from=loaded,
+        tokens_before=tokens_before,
     )
+    facts = load_checkpoint(tmp_path / "m.pt")[1]
+    assert trainer.tokens_seen(facts) == 1000 + config.tokens
     for a, b in zip(released.parameters(), tuned.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-3)  # float16
     with pytest.raises(ValueError, match="weights.npz"):
         load_weights(tmp_path / "nowhere")
+
+
+def test_a_model_without_the_ids_before_is_taken_up_as_it_was(tmp_path: Path) -> None:
+    released = MusicModel(small(), vocabulary_entries(make_tokenizer()))
+    path = save_weights(released, tmp_path / "old.npz")
+    with np.load(path) as arrays:
+        old = {name: arrays[name] for name in arrays if name not in ("before", "before_meaning")}
+    np.savez(path, **old)
+    assert not load_weights(path)[0].before.any()
+
+
+def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    constant, decay = (
+        TrainConfig(steps=100, warmup_steps=5, **trainer.SCHEDULES[name])
+        for name in ("constant", "decay")
+    )
+    assert {constant.rate(step) for step in range(5, 100)} == {0.5}
+    rates = [decay.rate(step) for step in range(5, 100)]
+    assert rates == sorted(rates, reverse=True) and rates[0] > 0.45 and rates[-1] < 0.01
+    checkpoint, kept = tmp_path / "going-on.pt", tmp_path / "going-on.npz"
+    train(dataset, small(), SHORT, checkpoint, compile_model=False)
+    command = [sys.executable, weights.__file__, f"--checkpoint={checkpoint}", f"--out={kept}"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.startswith(f"{kept}: ") and "after 0.0 million tokens" in said
+    assert load_weights(kept)[1] == SHORT.steps * SHORT.tokens
 
 
 def test_minutes_become_steps(dataset: Dataset) -> None:
