@@ -25,14 +25,13 @@ from archive import Source, find_sources
 from export import export_bundle
 from miditok import MusicTokenizer
 from scoring import NATS_SECONDS, known_style, token_logits
-from symusic.core import ScoreTick
 from weights import load_weights
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
 from generate_tokens.state import PITCH
-from midi_save.clean import clean_score
 from midi_save.detokenise import load_tokenizer
+from midi_save.reading import read_score
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 
@@ -92,8 +91,8 @@ def main() -> None:
 def ids_of(source: Source, tokenizer: MusicTokenizer) -> list[int]:
     """The piece's ids, none for a file that cannot be read."""
     try:
-        clean = clean_score(ScoreTick.from_midi(source.path.read_bytes(), sanitize_data=True))
-    except (RuntimeError, OverflowError, ValueError, OSError):
+        clean = read_score(source.path.read_bytes()).score
+    except (ValueError, OSError):
         return []
     return list(tokenizer.encode(clean, encode_ids=False).ids) if clean else []
 

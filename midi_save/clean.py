@@ -7,6 +7,7 @@ a grid of twelve ticks a beat, metres it knows. Knows symusic; knows neither fil
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import cycle
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ TICKS_PER_BEAT = 12  # of a quarter note: divides into sixteenths and into tripl
 LOWEST_PITCH, HIGHEST_PITCH = 24, 103
 LONGEST_NOTE_TICKS = 16 * TICKS_PER_BEAT
 TEMPO_RANGE_QPM = (40.0, 250.0)
+LONGEST_METRE = 64  # beats; more is no metre but a damaged number
+MOST_SPLIT_BARS = 5_000  # in a metre that is written as several in turn; more is no music
 DEFAULT_TEMPO_QPM = 120.0  # what MIDI means where no tempo is written
 
 # Denominator -> numerators. No halves or whole notes as beats: miditok counts its twelve
@@ -96,7 +99,9 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
 def median_tempo_qpm(score: ScoreTick) -> float:
     """The tempo at the middle of the playing time when it is sorted by tempo, within 40..250."""
     end = score.end()
-    changes = sorted((max(0, tempo.time), tempo.qpm) for tempo in score.tempos)
+    # Of two at one tick the later in the file counts: sorting keeps their order.
+    timed = [(max(0, tempo.time), tempo.qpm) for tempo in score.tempos]
+    changes = sorted(timed, key=lambda change: change[0])
     if not changes or changes[0][0] > 0:
         changes.insert(0, (0, DEFAULT_TEMPO_QPM))
     weighted = []  # (tempo, seconds x ticks per quarter note / 60 that it lasts)
@@ -134,6 +139,30 @@ def known_metre(numerator: int, denominator: int) -> tuple[int, int] | None:
     return None
 
 
+def written_as(numerator: int, denominator: int) -> list[tuple[int, int]]:
+    """The bars to write in turn for bars of this metre; none where the numbers mean nothing.
+
+    One of `known_metre`, otherwise bars of eighths that are as long together: 7/8 -> 4/8 + 3/8,
+    and of a sixteenth metre as many bars as have whole eighths: 5/16 -> 5/8, 7/16 -> 4/8 + 3/8.
+    """
+    if known := known_metre(numerator, denominator):
+        return [known]
+    if not 0 < numerator <= LONGEST_METRE or denominator < 1:
+        return []
+    for bars in (1, 2, 4, 8, 16):
+        eighths = Fraction(numerator * bars * 8, denominator)
+        if eighths.denominator == 1 and (parts := _in_eighths(int(eighths))):
+            return [(beats, 8) for beats in parts]
+    return []
+
+
+def _in_eighths(eighths: int) -> list[int]:
+    """Numerators of METRES[8] with this sum, by halving: 7 -> 4 + 3; none for a single eighth."""
+    if eighths < 2 or eighths in METRES[8]:
+        return [eighths] * (eighths > 1)
+    return _in_eighths(-(-eighths // 2)) + _in_eighths(eighths // 2)
+
+
 def _clean_notes(notes: IntArray) -> IntArray:
     """notes: (4, n) of time, duration, pitch, velocity. The same with fewer columns, sorted."""
     time, duration, pitch, velocity = notes
@@ -159,12 +188,19 @@ def _clean_notes(notes: IntArray) -> IntArray:
 def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
     """(tick, numerator, denominator) of each change of metre; the first is at tick 0."""
     metres = [(0, 4, 4)]  # what MIDI means where no metre is written
-    for signature in sorted(resampled.time_signatures, key=lambda s: s.time):
-        metre = known_metre(signature.numerator, signature.denominator)
-        if metre is None or signature.time < 0:
+    signatures = sorted(resampled.time_signatures, key=lambda s: s.time)
+    ends = [*(signature.time for signature in signatures[1:]), resampled.end()]
+    for signature, end in zip(signatures, ends, strict=False):  # none, then one end too many
+        bars = written_as(signature.numerator, signature.denominator)
+        if not bars or signature.time < 0:
             continue
-        if metres[-1][0] == signature.time:
-            metres.pop()
-        if not metres or metres[-1][1:] != metre:
-            metres.append((signature.time, *metre))
+        tick = signature.time
+        for count, metre in enumerate(cycle(bars)):
+            if metres[-1][0] == tick:
+                metres.pop()
+            if not metres or metres[-1][1:] != metre:
+                metres.append((tick, *metre))
+            tick += 4 * TICKS_PER_BEAT * metre[0] // metre[1]
+            if len(set(bars)) == 1 or tick >= end or count > MOST_SPLIT_BARS:
+                break
     return metres

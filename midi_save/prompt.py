@@ -11,7 +11,9 @@ from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, 
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import PromptError
-from midi_save.clean import TICKS_PER_BEAT, clean_score
+from midi_save.clean import TICKS_PER_BEAT
+from midi_save.midi_file import UnreadableMidiError
+from midi_save.reading import read_score
 
 SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
 FEWEST_NOTES = 8  # less says nothing about how to go on
@@ -50,15 +52,13 @@ def _read(midi: bytes) -> ScoreTick:
         raise PromptError("the prompt is empty; it must be a MIDI file")
     if len(midi) > SIZE_LIMIT:
         raise too_large(len(midi))
-    if not midi.startswith(b"MThd"):
+    if not midi.startswith((b"MThd", b"RIFF")):
         raise PromptError(
             f"the prompt is not MIDI: it begins with {midi[:12]!r}, a MIDI file begins with MThd"
         )
     try:
-        score = clean_score(ScoreTick.from_midi(midi, sanitize_data=True))
-    # symusic: RuntimeError for what it cannot parse, OverflowError for ticks beyond 32 bits;
-    # ValueError is clean_score's, for a file without a time division.
-    except (RuntimeError, OverflowError, ValueError) as error:
+        score = read_score(midi).score
+    except UnreadableMidiError as error:
         raise PromptError(f"the prompt is damaged MIDI: {str(error)[:200]}") from error
     notes = sum(len(track.notes) for track in score.tracks) if score else 0
     if score is None or notes < FEWEST_NOTES:

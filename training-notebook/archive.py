@@ -29,7 +29,7 @@ STYLE_WORDS = {
     "chorales": "chorale",
     "hymns": "hymn",
 }
-SUFFIXES = (".mid", ".midi")
+SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 MANIFEST = "manifest.csv"
 RESERVED = "reserved for testing"
 LARGEST_BYTES = 8_000_000  # a symphony has half a megabyte; more is no score

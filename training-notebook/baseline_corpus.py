@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from miditok import Structured, TokenizerConfig
 from numpy.typing import NDArray
-from symusic.core import ScoreTick
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,7 +29,7 @@ from archive import Source, find_all
 from dataset import FEW_FILES, read_piece
 from held_out import require_test
 
-from midi_save.clean import clean_score
+from midi_save.reading import read_score
 
 EVALUATED_SECONDS = 60.0  # windows.py's; importing it would import torch
 TOKENS_PER_NOTE = 5
@@ -107,7 +106,7 @@ def encode_piece(source: Source) -> tuple[list[int], int] | None:
     piece = read_piece(source)
     if piece.why:
         return None
-    score = clean_score(ScoreTick.from_midi(source.path.read_bytes(), sanitize_data=True))
+    score = read_score(source.path.read_bytes()).score
     assert score is not None, "read_piece kept it"
     encoded = seed_tokenizer().encode(score, encode_ids=False)
     # The events know the true time; TimeShift tokens shorten gaps of more than twelve beats.

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from symusic.core import ScoreTick
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -49,7 +48,9 @@ from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
 from generate_tokens.inputs import TRACKED, Recorder, Tracked
 from generate_tokens.state import KINDS, MusicState, Vocabulary
 from midi_save import clean as clean_module
-from midi_save.clean import clean_score
+from midi_save import midi_file as midi_file_module
+from midi_save import reading as reading_module
+from midi_save.reading import ON_GRID_SHARE, read_score
 
 __all__ = [
     "STYLES",
@@ -67,7 +68,6 @@ __all__ = [
 
 MIN_NOTES = 60
 MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
-MIN_GRID_SHARE = 0.8  # of onsets within 1/24 of a beat of the 1/12 or 1/8 grid
 FEW_FILES = 64  # read in this process: starting others takes longer
 
 
@@ -81,22 +81,13 @@ class Piece:
 
     source: Source
     why: str = ""
+    repairs: tuple[str, ...] = ()
     ids: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
     tracked: Tracked | None = None
     forbidden: Counter[str] = field(default_factory=Counter)
     notes: int = 0
     seconds: float = 0.0
     shingles: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-
-
-def on_grid_share(score: ScoreTick) -> float:
-    """Share of onsets near the 1/12 or the 1/8 of a beat, before any quantising."""
-    onsets = np.concatenate(
-        [t.notes.numpy()["time"] for t in score.tracks if len(t.notes)] or [[0]]
-    )
-    beats = onsets / score.ticks_per_quarter
-    off = [np.abs(beats * parts - np.round(beats * parts)) / parts for parts in (12, 8)]
-    return float(np.mean(np.minimum(*off) < 1 / 96))
 
 
 class _Tokens:
@@ -137,12 +128,12 @@ def read_piece(source: Source) -> Piece:
 
 
 def _read_into(piece: Piece) -> None:
-    raw = ScoreTick.from_midi(piece.source.path.read_bytes(), sanitize_data=True)
-    score = clean_score(raw)
-    if raw.note_num() < MIN_NOTES:
+    read = read_score(piece.source.path.read_bytes())
+    piece.repairs, score = read.repairs, read.score
+    if read.raw.note_num() < MIN_NOTES:
         piece.why = "too few notes"
         return
-    if on_grid_share(raw) < MIN_GRID_SHARE:
+    if read.on_grid < ON_GRID_SHARE:
         piece.why = "off the grid"
         return
     if score is None or score.note_num() < MIN_NOTES:
@@ -327,6 +318,8 @@ def _fingerprint(sources: list[Source]) -> str:
         reserved,
         tokenizer_module,
         clean_module,
+        midi_file_module,
+        reading_module,
         inputs_module,
         state_module,
         grammar_module,

@@ -34,8 +34,9 @@ from generate_tokens.measures import scalar_features, vector_features
 from generate_tokens.request import LONGEST, Request
 from generate_tokens.sequence import Batch, TokenSequence
 from generate_tokens.state import PITCH
-from midi_save.clean import TICKS_PER_BEAT, clean_score
+from midi_save.clean import TICKS_PER_BEAT
 from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.reading import read_score
 
 NATS_SECONDS = 60.0
 UNREADABLE = (RuntimeError, OverflowError, ValueError, OSError)
@@ -61,11 +62,10 @@ class Measured:
 
 def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
     """The score as it is, and cleaned. Raises one of `UNREADABLE`."""
-    raw = ScoreTick.from_midi(midi, sanitize_data=True)
-    clean = clean_score(raw)
-    if clean is None:
+    read = read_score(midi)
+    if read.score is None:
         raise ValueError("no notes")
-    return raw, clean
+    return read.raw, read.score
 
 
 def _timed_ending(raw: ScoreTick) -> tuple[float, float]:

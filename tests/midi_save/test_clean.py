@@ -17,6 +17,7 @@ from midi_save.clean import (
     clean_score,
     known_metre,
     median_tempo_qpm,
+    written_as,
 )
 
 
@@ -169,9 +170,34 @@ def test_metres_are_rewritten_without_moving_a_bar_line(
     assert known_metre(*metre) == known
 
 
-def test_an_unknown_metre_lets_the_one_before_go_on() -> None:
-    score = score_of([(0, False, [(0, 480, 60, 80)])], metres=[(0, 3, 4), (1440, 7, 8)])
-    assert facts(clean_score(score))[3] == [(0, 3, 4)]
+def test_bars_of_an_unknown_metre_are_written_as_known_ones_in_turn() -> None:
+    notes = [(0, 480, 60, 80), (4700, 480, 60, 80)]
+    score = score_of([(0, False, notes)], metres=[(0, 3, 4), (1440, 7, 8)])
+    sevens = [
+        (tick, beats, 8) for bar in (36, 78, 120) for tick, beats in ((bar, 4), (bar + 24, 3))
+    ]
+    assert facts(clean_score(score))[3] == [(0, 3, 4), *sevens[:5]]
+
+
+@pytest.mark.parametrize(
+    ("metre", "bars"),
+    [
+        ((6, 8), [(6, 8)]),
+        ((11, 8), [(6, 8), (5, 8)]),
+        ((3, 16), [(3, 8)]),  # two bars for one
+        ((7, 16), [(4, 8), (3, 8)]),
+        ((1, 16), [(2, 8)]),
+        ((0, 4), []),
+        ((99, 8), []),
+    ],
+)
+def test_every_metre_is_written_somehow(metre: tuple[int, int], bars: list[Any]) -> None:
+    assert written_as(*metre) == bars
+
+
+def test_of_two_tempos_at_one_tick_the_later_counts() -> None:
+    score = score_of([(0, False, [(0, 5760, 60, 80)])], tempos=[(0, 120), (0, 60)])
+    assert median_tempo_qpm(score) == pytest.approx(60)
 
 
 def test_a_score_without_a_metre_is_in_four_four() -> None:

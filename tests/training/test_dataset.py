@@ -55,7 +55,7 @@ def test_a_fault_of_a_library_leaves_out_one_file(
     def broken(_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(dataset_module, "clean_score", broken)
+    monkeypatch.setattr(dataset_module, "read_score", broken)
     piece = read_piece(Source(write_tune(tmp_path / "a.mid", 1), "folk"))
     assert piece.why == "unreadable: ZeroDivisionError"
 

@@ -1,0 +1,118 @@
+"""The one reader of MIDI: what players play is read, moved onto the beats, and mended aloud."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midi_save.midi_file import UnreadableMidiError
+from midi_save.reading import ON_GRID_SHARE, Reading, read_score
+from tests.midi_save.music import midi_file, scale
+
+HEADER = b"MThd\0\0\0\6\0\0\0\1\1\xe0"  # type 0, one track, 480 ticks a quarter note
+
+
+def track(events: bytes) -> bytes:
+    return b"MTrk" + len(events).to_bytes(4, "big") + events
+
+
+def eighths(on: bytes, off: bytes, count: int = 96) -> bytes:
+    """Events of ``count`` eighth notes on rising pitches; each after a time of 240 ticks or 0."""
+    notes = (bytes([36 + i % 60]) for i in range(count))
+    return b"".join(b"\0" + on + n + b"\x50\x81\x70" + off + n + b"\x40" for n in notes)
+
+
+PLAIN = HEADER + track(eighths(b"\x90", b"\x80"))
+
+
+def music(read: Reading) -> list[tuple[int, int, int]]:
+    assert read.score is not None
+    return sorted((n.time, n.duration, n.pitch) for t in read.score.tracks for n in t.notes)
+
+
+def test_a_plain_file_is_read_without_repairs() -> None:
+    read = read_score(PLAIN)
+    assert music(read) == [(6 * i, 6, 36 + i % 60) for i in range(96)]
+    assert read.repairs == () and read.on_grid == 1
+
+
+@pytest.mark.parametrize(
+    ("midi", "repair"),
+    [
+        (b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + PLAIN, "RIFF"),
+        (PLAIN[:7] + b"\x0a" + PLAIN[8:14] + bytes(4) + PLAIN[14:], "header"),
+        (PLAIN[:18] + b"\x7f\xff\xff\xff" + PLAIN[22:], "shorter than it says"),
+        (PLAIN[:-1], "breaks off"),
+        (HEADER + track(b"\0\xff\x51\3\0\0\0" + PLAIN[22:]), "tempo"),
+        (HEADER + track(eighths(b"\x90", b"\x81")), "without an end"),
+    ],
+)
+def test_what_players_play_is_read_and_the_repair_is_said(midi: bytes, repair: str) -> None:
+    read = read_score(midi)
+    assert [(t, p) for t, _, p in music(read)] == [(t, p) for t, _, p in music(read_score(PLAIN))]
+    assert any(repair in said for said in read.repairs)
+
+
+def test_running_status_goes_on_after_other_messages() -> None:
+    notes = b"".join(bytes([0, 60 + i, 80, 0x81, 0x70, 60 + i, 0]) for i in range(8))
+    events = b"\0\x90" + notes[1:7] + b"\0\xf0\2\1\xf7" + notes[7:]
+    assert len(music(read_score(HEADER + track(events)))) == 8
+
+
+def test_drum_channels_of_gm2_xg_and_gs_are_left_out() -> None:
+    for bank in (120, 127):
+        events = bytes([0, 0xB0, 0, bank]) + eighths(b"\x90", b"\x80")
+        assert read_score(HEADER + track(events)).score is None
+    for part, left in ((0x11, True), (0x12, False)):  # the first part is channel 1
+        sysex = bytes([0x41, 0x10, 0x42, 0x12, 0x40, part, 0x15, 1, 0, 0xF7])
+        events = bytes([0, 0xF0, len(sysex)]) + sysex + eighths(b"\x90", b"\x80")
+        assert (read_score(HEADER + track(events)).score is None) == left
+
+
+@pytest.mark.parametrize("offset", [10, 16, 24, 47, 190])
+def test_music_that_is_late_by_one_time_is_moved_onto_the_beats(offset: int) -> None:
+    notes = [(tick + offset, ticks, pitch) for tick, ticks, pitch in scale(96, 480)]
+    read = read_score(midi_file(notes))
+    assert music(read) == music(read_score(midi_file(scale(96, 480))))
+    assert read.on_grid == 1 and "moved" in read.repairs[0]
+
+
+def test_played_music_stays_where_it_is() -> None:
+    notes = [(i * 331 % 97 + i * 400, 200, 60 + i % 12) for i in range(200)]
+    read = read_score(midi_file(notes))
+    assert read.on_grid < ON_GRID_SHARE and not read.repairs
+
+
+def test_a_coarse_resolution_is_near_the_grid_within_half_a_tick() -> None:
+    notes = [(round(i * 15 / 2), 5, 60 + i % 12) for i in range(100)]  # eighths in 15 ticks a beat
+    assert read_score(midi_file(notes, ticks_per_beat=15)).on_grid == 1
+
+
+@pytest.mark.parametrize(
+    ("midi", "reason"),
+    [
+        (b"", "not a MIDI file"),
+        (b"MThd\0\0\0\6", "only a header"),
+        (HEADER[:12] + b"\xe7\x28" + PLAIN[14:], "not counted in beats"),
+        (HEADER + track((b"\xff\xff\xff\x7f\x90\x3c\x50") * 9), "30 bits"),
+    ],
+)
+def test_what_is_no_music_is_refused_by_its_reason(midi: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableMidiError, match=reason):
+        read_score(midi)
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_any_bytes_are_music_or_are_refused(data: Any) -> None:
+    midi = bytearray(PLAIN[: data.draw(st.integers(0, len(PLAIN)))])
+    changes = st.lists(st.tuples(st.integers(0, len(PLAIN) - 1), st.integers(0, 255)), max_size=30)
+    for place, value in data.draw(changes):
+        if place < len(midi):
+            midi[place] = value
+    with suppress(UnreadableMidiError):
+        assert 0 <= read_score(bytes(midi)).on_grid <= 1
