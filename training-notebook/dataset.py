@@ -276,6 +276,7 @@ def prepare(
         seconds=[round(float(np.quantile(dataset.seconds, q)), 1) for q in (0, 0.1, 0.5, 0.9, 1)],
         left_out=left_out,
         forbidden=dict(forbidden.most_common()),
+        mended=by_reason((repair, p.source.path) for p in kept for repair in p.repairs),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     report_path.unlink(missing_ok=True)  # a kill between the two files must not leave a wrong pair

@@ -24,6 +24,7 @@ class Report:
         styles, collections: per name, ``pieces``, ``notes``, ``minutes`` and ``tokens``.
         seconds: lengths of the kept pieces, as the quantiles 0, 10, 50, 90 and 100 %.
         left_out: per reason, the paths, each with what more there is to say.
+        mended: per repair that the reader made, the paths of the kept pieces.
         forbidden: per transition, tokens that the sampler's grammar would not have let through.
     """
 
@@ -40,6 +41,7 @@ class Report:
     seconds: list[float]
     left_out: dict[str, dict[str, str]]
     forbidden: dict[str, int] = field(default_factory=dict)
+    mended: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes JSON, or Markdown to a name that ends in .md."""
@@ -58,6 +60,7 @@ class Report:
         """A few lines for people."""
         styles = ", ".join(f"{s} {row['pieces']}" for s, row in self.styles.items())
         out = ", ".join(f"{why} {len(paths)}" for why, paths in self.left_out.items())
+        mended = ", ".join(f"{what} {len(paths)}" for what, paths in self.mended.items())
         forbidden = ", ".join(f"{which} {n}" for which, n in self.forbidden.items())
         shortest, _, median, _, longest = self.seconds
         return (
@@ -68,6 +71,7 @@ class Report:
             f"lengths: {shortest:.0f} to {longest:.0f} s, half of them over {median:.0f} s\n"
             f"styles: {styles}\n"
             f"left out: {out or 'none'}\n"
+            f"mended: {mended or 'none'}\n"
             f"tokens that the grammar forbids: {forbidden or 'none'}"
         )
 
@@ -83,9 +87,10 @@ class Report:
                 f"| {row['tokens']:,} |"
                 for name, row in rows.items()
             )
-        for why, paths in self.left_out.items():
-            lines = (f"- {path}{f': {more}' if more else ''}" for path, more in paths.items())
-            parts.append(f"## Left out: {why}\n" + "\n".join(lines))
+        for title, reasons in (("Left out", self.left_out), ("Mended", self.mended)):
+            for why, paths in reasons.items():
+                lines = (f"- {path}{f': {more}' if more else ''}" for path, more in paths.items())
+                parts.append(f"## {title}: {why}\n" + "\n".join(lines))
         return "\n\n".join(parts)
 
 
