@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebo
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from loss import summed_loss
 from model import ModelConfig
-from trainer import Run, TrainConfig
+from recipe import TrainConfig
+from trainer import Run
 
 from generate_tokens.inputs import Tracked
 from generate_tokens.state import Vocabulary

@@ -1,4 +1,4 @@
-"""Reads the bytes of a MIDI file as players do: what can be played is read, and mended aloud.
+"""Reads the bytes of a MIDI file as players do, and says in words what it had to mend.
 
 symusic's reader refuses or silently loses what players play: notes that never end, a wrong length
 of a chunk, a missing last byte, running status after other messages. Knows the MIDI 1.0 file format
@@ -6,6 +6,8 @@ and the drum channels of GM, GM2, GS and XG; not what the notes are used for.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
@@ -40,7 +42,7 @@ class _Reader:
         """All events of one track, which begins at ``tick``. What still sounds ends with it."""
         position, status, size = 0, 0, len(data)
         programs = [0] * CHANNELS
-        sounding: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        sounding: dict[tuple[int, int], deque[tuple[int, int, int]]] = {}
         try:
             while position < size:
                 delta, position = _number(data, position)
@@ -72,21 +74,22 @@ class _Reader:
                 first = data[position]
                 second = 0 if event in ONE_BYTE else data[position + 1]
                 position += 1 if event in ONE_BYTE else 2
-                if second == status:  # an event breaks off, and the next one begins at once
-                    self.repairs.add("an event without its last byte was passed over")
-                    first, second = data[position], data[position + 1]
-                    position += 2
+                if status in (first, second):  # an event breaks off; the next one begins at once
+                    self.repairs.add("an event that breaks off was passed over")
+                    position -= second != status and event not in ONE_BYTE
+                    first = data[position]
+                    second = 0 if event in ONE_BYTE else data[position + 1]
+                    position += 1 if event in ONE_BYTE else 2
                 if (first | second) & 0x80:
                     self.repairs.add("a value over 127 was taken for 127")
                     first, second = min(first, 127), min(second, 127)
                 if event == NOTE_ON and second:
-                    sounding.setdefault((channel, first), []).append(
-                        (tick, second, programs[channel])
-                    )
+                    begun = (tick, second, programs[channel])
+                    sounding.setdefault((channel, first), deque()).append(begun)
                 elif event in (NOTE_ON, NOTE_OFF):
                     struck = sounding.get((channel, first))
                     if struck:
-                        self._note(channel, first, struck.pop(0), tick)
+                        self._note(channel, first, struck.popleft(), tick)
                 elif event == PROGRAM_CHANGE:
                     programs[channel] = first
                 elif event == CONTROL_CHANGE and first == BANK_SELECT:
@@ -154,7 +157,7 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
     if midi[:4] != b"MThd":
         raise UnreadableMidiError("not a MIDI file")
     if len(midi) < 14:
-        raise UnreadableMidiError("only a header")
+        raise UnreadableMidiError("it ends within its header")
     header_size, kind, division = (int.from_bytes(midi[a:b], "big") for a, b in HEADER)
     if not 0 < division < 0x8000:
         raise UnreadableMidiError("time is not counted in beats")
@@ -165,8 +168,11 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
         name, size = midi[position : position + 4], midi[position + 4 : position + 8]
         position += 8
         end = position + int.from_bytes(size, "big")
-        if end > len(midi):
-            repairs.add("the last chunk is shorter than it says")
+        # Behind a track comes a chunk with a name of letters, or nothing; else its length is wrong.
+        if name == b"MTrk" and end != len(midi) and not midi[end : end + 4].isalpha():
+            repairs.add("a track of another length than it says")
+            found = midi.find(b"MTrk", position)
+            end = found if found >= 0 else len(midi)
         if name == b"MTrk":
             reader.track(midi[position:end], reader.last_tick if kind == 2 else 0)
         position = end

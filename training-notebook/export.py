@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from archive_facts import NO_FACTS, facts_of
+from checkpoints import load_checkpoint, tokens_seen
 from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
 from model_card import model_card
 from onnx_graph import Weights, build_graph, quantise_weights
-from trainer import load_checkpoint, tokens_seen
 from weights import WEIGHTS_FILE, save_weights
 from windows import PREFIX, Windows, stack
 
@@ -57,22 +57,23 @@ INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
 PARITY_POSITIONS = (PREFIX, *range(3, 250, 13), 400, 509)  # without the style nothing is sampled
 
 
-def array(tensor: torch.Tensor) -> NDArray[np.float32]:
+def as_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """As onnx stores weights: float32, row by row."""
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
 def folded_weights(model: MusicModel) -> tuple[Weights, Weights]:
     """The inputs' tables, shared rows summed out; the other weights in the graph's orientation."""
-    tables = {name: array(table) for name, table in model.tables().items()}
+    tables = {name: as_numpy(table) for name, table in model.tables().items()}
     weights = {
-        "sounding": array(model.sounding),
-        "norm": array(model.norm),
+        "sounding": as_numpy(model.sounding),
+        "norm": as_numpy(model.norm),
     }
     for i, block in enumerate(model.blocks):
         for name in ("qkv", "out", "gate_up", "down"):
-            weights[f"{i}.{name}"] = array(getattr(block, name).weight.T)
+            weights[f"{i}.{name}"] = as_numpy(getattr(block, name).weight.T)
         for name in ("norm_1", "norm_2"):
-            weights[f"{i}.{name}"] = array(getattr(block, name))
+            weights[f"{i}.{name}"] = as_numpy(getattr(block, name))
     return tables, weights
 
 

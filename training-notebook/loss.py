@@ -21,6 +21,7 @@ from generate_tokens.state import PITCH
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch's tensors where the model is."""
     inputs, targets = batch
     return {name: tensor.to(device) for name, tensor in inputs.items()}, targets.to(device)
 

@@ -95,7 +95,7 @@ def draw_piano_roll(
     axes.set_yticks(range(24, 105, 12), [f"C{octave}" for octave in range(1, 8)])
     axes.grid(axis="y", alpha=0.3)
     axes.margins(x=0.01, y=0.05)
-    axes.set_title(title, loc="left", pad=28 if form else None)
+    axes.set_title(title, loc="left", pad=28 if form else None, parse_math=False)
     draw_sections(form, axes)
     if tracks:
         axes.legend(loc="upper right", ncols=min(4, len(tracks)), fontsize="small")

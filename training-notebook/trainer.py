@@ -22,8 +22,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,58 +34,17 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from checkpoints import load_checkpoint, tokens_seen
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note, on_device, summed_loss
 from model import ModelConfig, MusicModel
 from optimizer import make_optimizers
+from recipe import SCHEDULES, TrainConfig
 from weights import load_weights
 from windows import Batch, Windows
 
 from generate_tokens.inputs import PAD_ID
 from generate_tokens.state import Vocabulary
-
-# How the rates go, by name. A long run keeps them up, so that it can go on for ever; a release is
-# made of it by letting them fall for a short while.
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "from-nothing": {},
-    "fine-tuning": {"peak": 0.2},  # the weights are good already
-    "constant": {"peak": 0.5, "constant_share": 1.0, "short_share": 0.0, "transpose_until": 1.0},
-    "decay": {"peak": 0.5, "constant_share": 0.0, "short_share": 0.0},
-}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How to train.
-
-    Attributes:
-        tokens: of one step, over all processes.
-        peak: of the learning rates; 1 is for a model that begins from nothing.
-        short_context: length of the windows in the first ``short_share`` of the steps.
-        transpose_until: share of the steps after which every piece keeps its key.
-        float32: also where the device multiplies bfloat16 faster.
-    """
-
-    steps: int = 4600
-    tokens: int = 8192
-    seed: int = 0
-    peak: float = 1.0
-    short_context: int = 256
-    short_share: float = 0.5
-    warmup_steps: int = 50
-    constant_share: float = 0.3
-    final_rate: float = 0.01
-    clip: float = 1.0
-    transpose_until: float = 0.85
-    checkpoint_seconds: float = 120.0
-    float32: bool = False
-
-    def rate(self, step: int) -> float:
-        """Share of the learning rates at ``step``: warm-up, constant, then linear to the end."""
-        done = step / self.steps
-        decayed = min(1.0, (1 - done) / max(1 - self.constant_share, 1e-9))
-        warm = min(1.0, (step + 1) / self.warmup_steps)
-        return self.peak * warm * max(self.final_rate, decayed)
 
 
 def _my_part(batch: Batch) -> tuple[Batch, int]:
@@ -303,20 +262,6 @@ def steps_within(
     return steps[0]
 
 
-def tokens_seen(checkpoint: Mapping[str, Any]) -> int:
-    """How many tokens the model of a checkpoint was trained on, from its very beginning."""
-    return int(checkpoint["tokens_before"] + checkpoint["step"] * checkpoint["recipe"]["tokens"])
-
-
-def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:
-    """The model in a checkpoint, ready to evaluate, and the checkpoint's other facts."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    model = MusicModel(ModelConfig(**saved["model_config"]), vocabulary_entries(make_tokenizer()))
-    model.load_state_dict(saved["model"])
-    model.eval()
-    return model, {k: v for k, v in saved.items() if k not in ("model", "optimizers")}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the model; resumes from its checkpoint.")
     parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
@@ -394,7 +339,7 @@ def main() -> None:
     nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": tokens_before + config.steps * config.tokens,
+        "tokens": tokens_seen(load_checkpoint(a.checkpoint)[1]),
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
         **before,

@@ -14,14 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from checkpoints import load_checkpoint, tokens_seen
 from dataset import make_tokenizer, vocabulary_entries
 from model import ModelConfig, MusicModel
 
+from generate_tokens.bundle import MANIFEST_FILE
+
 WEIGHTS_FILE = "weights.npz"
-TOKENS_SEEN = "tokens_seen"
 GOING_ON = Path(__file__).with_name("going-on.npz")
-NEW = ("before", "before_meaning")
-CONFIG = "config"  # the array that holds the sizes, as JSON
+# Arrays that are no weights: the model's sizes, as JSON, and a number.
+CONFIG, TOKENS_SEEN = "config", "tokens_seen"
+NEW = ("before", "before_meaning")  # weights that a model of an earlier version lacks
 
 
 def save_weights(model: MusicModel, path: Path, tokens_seen: int = 0) -> Path:
@@ -47,10 +50,10 @@ def load_weights(path: Path) -> tuple[MusicModel, int]:
         with np.load(path, allow_pickle=False) as arrays:
             config = ModelConfig(**json.loads(str(arrays[CONFIG])))
             model = MusicModel(config, vocabulary_entries(make_tokenizer()))
-            tokens_seen = int(arrays[TOKENS_SEEN]) if TOKENS_SEEN in arrays else 0
+            tokens_seen = int(arrays[TOKENS_SEEN]) if TOKENS_SEEN in arrays else _of_bundle(path)
             names = set(arrays.files) - {CONFIG, TOKENS_SEEN}
             saved = {name: torch.from_numpy(arrays[name]).float() for name in names}
-            # What a model of an earlier version lacks begins as nothing, and is learned.
+            # What it lacks begins as nothing, and is learned.
             model.load_state_dict({name: model.state_dict()[name] for name in NEW} | saved)
     except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(
@@ -60,13 +63,19 @@ def load_weights(path: Path) -> tuple[MusicModel, int]:
     return model, tokens_seen
 
 
+def _of_bundle(weights: Path) -> int:
+    """Tokens seen by the model of an older bundle, whose weights do not say it."""
+    manifest = weights.with_name(MANIFEST_FILE)
+    if not manifest.exists():
+        return 0
+    return int(json.loads(manifest.read_text())["training"].get("tokens_seen", 0))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Keep a checkpoint's weights in one small file.")
     parser.add_argument("--checkpoint", type=Path, default=Path("build/going-on.pt"))
     parser.add_argument("--out", type=Path, default=GOING_ON)
     a = parser.parse_args()
-    from trainer import load_checkpoint, tokens_seen  # which itself imports this module
-
     model, facts = load_checkpoint(a.checkpoint)
     seen = tokens_seen(facts)
     save_weights(model, a.out, seen)

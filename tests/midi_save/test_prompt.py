@@ -81,7 +81,7 @@ def header(division: int) -> bytes:
         (b"<!DOCTYPE html><html>404</html>", "not MIDI: it begins with b'<!DOCTYPE ht'"),
         (b"RIFF" + bytes(100), "a RIFF file without MIDI"),
         (b"MThd" + bytes(1_000_001), r"is 1\.0 MB; the limit is 1 MB"),
-        (midi_file(scale(16))[:13], "only a header"),
+        (midi_file(scale(16))[:13], "it ends within its header"),
         (header(480), "0 usable notes"),
         (header(0) + midi_file(scale(16))[14:], "time is not counted in beats"),
         (header(0xE728) + midi_file(scale(16))[14:], "damaged MIDI"),  # SMPTE frames

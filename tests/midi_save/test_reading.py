@@ -45,7 +45,7 @@ def test_a_plain_file_is_read_without_repairs() -> None:
     [
         (b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + PLAIN, "RIFF"),
         (PLAIN[:7] + b"\x0a" + PLAIN[8:14] + bytes(4) + PLAIN[14:], "header"),
-        (PLAIN[:18] + b"\x7f\xff\xff\xff" + PLAIN[22:], "shorter than it says"),
+        (PLAIN[:18] + b"\x7f\xff\xff\xff" + PLAIN[22:], "another length"),
         (PLAIN[:-1], "breaks off"),
         (HEADER + track(b"\0\xff\x51\3\0\0\0" + PLAIN[22:]), "tempo"),
         (HEADER + track(eighths(b"\x90", b"\x81")), "without an end"),
@@ -55,6 +55,22 @@ def test_what_players_play_is_read_and_the_repair_is_said(midi: bytes, repair: s
     read = read_score(midi)
     assert [(t, p) for t, _, p in music(read)] == [(t, p) for t, _, p in music(read_score(PLAIN))]
     assert any(repair in said for said in read.repairs)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 767, 769, 900, 5_000])
+def test_a_track_of_another_length_than_it_says_does_not_hide_the_next(size: int) -> None:
+    first, second = (eighths(b"\x90", b"\x80", 96) + b"\0\xff\x2f\0" for _ in range(2))
+    wrong = b"MTrk" + size.to_bytes(4, "big") + first
+    read = read_score(HEADER[:8] + b"\0\1\0\2" + HEADER[12:] + wrong + track(second))
+    assert read.raw.note_num() == 2 * 96
+    assert read.repairs == ("a track of another length than it says",)
+
+
+@pytest.mark.parametrize("broken", [b"\x90", b"\x90\x3c"])
+def test_an_event_that_breaks_off_does_not_spoil_the_next(broken: bytes) -> None:
+    read = read_score(HEADER + track(b"\0" + broken + PLAIN[23:]))
+    assert music(read) == music(read_score(PLAIN))
+    assert read.repairs == ("an event that breaks off was passed over",)
 
 
 def test_running_status_goes_on_after_other_messages() -> None:
@@ -96,7 +112,7 @@ def test_a_coarse_resolution_is_near_the_grid_within_half_a_tick() -> None:
     ("midi", "reason"),
     [
         (b"", "not a MIDI file"),
-        (b"MThd\0\0\0\6", "only a header"),
+        (b"MThd\0\0\0\6", "ends within its header"),
         (HEADER[:12] + b"\xe7\x28" + PLAIN[14:], "not counted in beats"),
         (HEADER + track((b"\xff\xff\xff\x7f\x90\x3c\x50") * 9), "30 bits"),
     ],

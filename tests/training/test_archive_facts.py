@@ -21,7 +21,8 @@ from archive_facts import (
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import export_bundle, release
 from model import ModelConfig
-from trainer import TrainConfig, train
+from recipe import TrainConfig
+from trainer import train
 
 from generate_tokens.bundle import FORMAT, Bundle
 from generate_tokens.compose import Composer

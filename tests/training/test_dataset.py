@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import dataset as dataset_module
@@ -23,8 +24,10 @@ from dataset import (
 )
 from dataset_report import Report
 from held_out import split
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mido import Message, MidiFile, MidiTrack
-from near_duplicates import grouped
+from near_duplicates import COMMONPLACE, SAME_COUNT, SAME_SHARE, grouped
 from reserved import Reserved
 
 from generate_tokens.inputs import tracked_of
@@ -224,6 +227,26 @@ def test_a_transposed_copy_stays_in_its_originals_group(tmp_path: Path) -> None:
 def test_pieces_that_a_manifest_groups_stay_together() -> None:
     groups = grouped([(name, np.zeros(0, np.uint64)) for name in ("op. 1", "", "op. 1")])
     assert groups[0] == groups[2] != groups[1]
+
+
+@settings(deadline=None)
+@given(
+    pieces=st.lists(st.lists(st.integers(0, 60), unique=True, max_size=30), max_size=20),
+)
+def test_pieces_that_share_rare_fingerprints_are_one_group(pieces: list[list[int]]) -> None:
+    def alike(a: int, b: int) -> bool:
+        both = set(pieces[a]) & set(pieces[b])
+        rare = [f for f in both if sum(f in piece for piece in pieces) <= COMMONPLACE]
+        smaller = min(len(pieces[a]), len(pieces[b]))
+        return len(rare) >= max(SAME_COUNT, SAME_SHARE * smaller)
+
+    groups = list(range(len(pieces)))
+    for a, b in combinations(range(len(pieces)), 2):
+        if alike(a, b):
+            groups = [groups[a] if group == groups[b] else group for group in groups]
+    found = grouped([("", np.array(sorted(piece), np.uint64)) for piece in pieces])
+    pairs = list(combinations(range(len(pieces)), 2))
+    assert [found[a] == found[b] for a, b in pairs] == [groups[a] == groups[b] for a, b in pairs]
 
 
 def test_every_piece_is_framed_and_its_features_are_the_trackers(dataset: Dataset) -> None:

@@ -14,13 +14,15 @@ import pytest
 import torch
 import trainer
 import weights
+from checkpoints import load_checkpoint, tokens_seen
 from copying import NO_WEIGHTS
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import compare, export_bundle, refuse_if_apart
 from loss import nats_per_note, summed_loss
 from model import ModelConfig, MusicModel
+from recipe import SCHEDULES, TrainConfig
 from torch.nn import functional
-from trainer import TrainConfig, load_checkpoint, train
+from trainer import train
 from weights import WEIGHTS_FILE, load_weights, save_weights
 from windows import LONGEST_DRAWN, PREFIX, Windows, drawing_weights, stack
 
@@ -264,7 +266,7 @@ def test_going_on_from_a_bundles_weights_begins_where_they_are(
         tokens_before=tokens_before,
     )
     facts = load_checkpoint(tmp_path / "m.pt")[1]
-    assert trainer.tokens_seen(facts) == 1000 + config.tokens
+    assert tokens_seen(facts) == 1000 + config.tokens
     for a, b in zip(released.parameters(), tuned.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-3)  # float16
     with pytest.raises(ValueError, match="weights.npz"):
@@ -280,12 +282,22 @@ def test_a_model_without_the_ids_before_is_taken_up_as_it_was(tmp_path: Path) ->
     assert not load_weights(path)[0].before.any()
 
 
+def test_an_older_bundles_weights_count_the_tokens_that_its_manifest_names(tmp_path: Path) -> None:
+    path = save_weights(
+        MusicModel(small(), vocabulary_entries(make_tokenizer())), tmp_path / WEIGHTS_FILE
+    )
+    with np.load(path) as arrays:
+        np.savez(path, **{name: arrays[name] for name in arrays if name != "tokens_seen"})
+    assert load_weights(tmp_path)[1] == 0
+    (tmp_path / "bundle.json").write_text('{"training": {"tokens_seen": 77}}')
+    assert load_weights(tmp_path)[1] == 77
+
+
 def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     constant, decay = (
-        TrainConfig(steps=100, warmup_steps=5, **trainer.SCHEDULES[name])
-        for name in ("constant", "decay")
+        TrainConfig(steps=100, warmup_steps=5, **SCHEDULES[name]) for name in ("constant", "decay")
     )
     assert {constant.rate(step) for step in range(5, 100)} == {0.5}
     rates = [decay.rate(step) for step in range(5, 100)]

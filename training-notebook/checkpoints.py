@@ -1,0 +1,25 @@
+"""Reads a training run's checkpoint: its model, and what it says of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from model import ModelConfig, MusicModel
+from tokenizer import make_tokenizer, vocabulary_entries
+
+
+def tokens_seen(checkpoint: Mapping[str, Any]) -> int:
+    """How many tokens the model of a checkpoint was trained on, from its very beginning."""
+    return int(checkpoint["tokens_before"] + checkpoint["step"] * checkpoint["recipe"]["tokens"])
+
+
+def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:
+    """The model in a checkpoint, ready to evaluate, and the checkpoint's other facts."""
+    saved = torch.load(path, weights_only=True, map_location="cpu")
+    model = MusicModel(ModelConfig(**saved["model_config"]), vocabulary_entries(make_tokenizer()))
+    model.load_state_dict(saved["model"])
+    model.eval()
+    return model, {k: v for k, v in saved.items() if k not in ("model", "optimizers")}
