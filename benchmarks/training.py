@@ -51,6 +51,7 @@ def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
         validation=np.zeros(1, np.bool_),
         test=np.zeros(1, np.bool_),
         names=np.array(["random"]),
+        credits={},
     )
 
 

@@ -6,10 +6,13 @@ CC BY and CC BY-SA ask for it. Takes the facts from the manifests' rows; knows n
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from archive import Source
+
+# By licence, then typesetter: pieces, each by its title and 0, and collections, each with how many
+# pieces of it there are. The licence is empty where the files name none.
+Credits = dict[str, dict[str, dict[str, int]]]
 
 PIECE_PAGE = "https://www.mutopiaproject.org/cgibin/piece-info.cgi?id="
 INTRODUCTION = f"""# Attribution
@@ -21,37 +24,66 @@ the Mutopia Project: {PIECE_PAGE}NUMBER"""
 LICENCES = {  # how a licence is named, and where its text is
     "CC BY": "https://creativecommons.org/licenses/by/",
     "CC BY-SA": "https://creativecommons.org/licenses/by-sa/",
+    "CC0": "https://creativecommons.org/publicdomain/zero/",
 }
 _MUTOPIA_ID = re.compile(r"^Mutopia-.*-(\d+)$")
 _YEARS = re.compile(r"\s*\([^()]*\d{4}[^()]*\)")
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+), ")  # of a source such as "OpenScore/Lieder, a/b.mxl"
 
 
-def attributions(sources: Iterable[Source]) -> str:
-    """ATTRIBUTION.md: per licence and typesetter the pieces, and counts of what names neither.
+def credits_of(sources: Iterable[Source]) -> Credits:
+    """Whom the licences of the pieces ask to name, and counts of what has no licence.
 
-    A piece of several files is named once. Numbers are Mutopia's.
+    A piece of several files is named once. A repository is named instead of its pieces.
     """
-    named: dict[str, dict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
-    others: Counter[str] = Counter()
+    found: Credits = {}
     for source in sources:
         facts = source.facts
-        if facts.get("licence"):
-            typesetter = _plain(facts.get("maintainer", "")) or "not named"
-            named[facts["licence"]][typesetter][_piece(source)] = None
+        licence, place = facts.get("licence", ""), facts.get("source", "")
+        repository = _REPOSITORY.match(place)
+        counted = 1
+        if not licence:
+            typesetter, what = "", place.rpartition("/")[0] or place or source.collection
+            what = what or "a folder of files"
         else:
-            place = facts.get("source", "") or source.collection or "a folder of files"
-            others[place.rpartition("/")[0] or place] += 1
+            typesetter = _plain(facts.get("maintainer", "")) or "not named"
+            if repository:
+                what = f"https://github.com/{repository[1]}"
+            else:
+                what, counted = _piece(source), 0
+        pieces = found.setdefault(licence, {}).setdefault(typesetter, {})
+        pieces[what] = pieces.get(what, 0) + counted
+    return found
+
+
+def together(several: Iterable[Credits]) -> Credits:
+    """All that is credited in any of them; of two counts of a collection the greater."""
+    merged: Credits = {}
+    for one in several:
+        for licence, typesetters in one.items():
+            for typesetter, pieces in typesetters.items():
+                into = merged.setdefault(licence, {}).setdefault(typesetter, {})
+                into |= {what: max(count, into.get(what, 0)) for what, count in pieces.items()}
+    return merged
+
+
+def attribution_text(credited: Credits) -> str:
+    """ATTRIBUTION.md: per licence and typesetter the pieces. Numbers are Mutopia's."""
     parts = [INTRODUCTION]
-    for licence in sorted(named):
+    for licence in sorted(filter(None, credited)):
         lines = [
-            f"- {typesetter}: {'; '.join(sorted(pieces))}"
-            for typesetter, pieces in sorted(named[licence].items(), key=lambda i: i[0].lower())
+            f"- {typesetter}: {'; '.join(sorted(map(_shown, pieces, pieces.values())))}"
+            for typesetter, pieces in sorted(credited[licence].items(), key=lambda i: i[0].lower())
         ]
         parts.append(f"## {licence}{_link(licence)}\n" + "\n".join(lines))
-    if others:
-        lines = [f"- {place}: {count} files" for place, count in sorted(others.items())]
+    if "" in credited:
+        lines = [f"- {place}: {n} files" for place, n in sorted(credited[""][""].items())]
         parts.append("## Without a licence in the files\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _shown(what: str, count: int) -> str:
+    return f"{count} of {what}" if count else what
 
 
 def _piece(source: Source) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import provenance
 import torch
 from model import ModelConfig, MusicModel
+from provenance import History
 from tokenizer import make_tokenizer, vocabulary_entries
 
 
-def tokens_seen(checkpoint: Mapping[str, Any]) -> int:
-    """How many tokens the model of a checkpoint was trained on, from its very beginning."""
-    return int(checkpoint["tokens_before"] + checkpoint["step"] * checkpoint["recipe"]["tokens"])
+def history_of(checkpoint: Mapping[str, Any], note: str = "") -> History:
+    """All that the model of a checkpoint was trained on, this run last."""
+    *earlier, this = provenance.from_json(checkpoint["history"])
+    tokens = checkpoint["step"] * checkpoint["recipe"]["tokens"]
+    return provenance.extended(tuple(earlier), replace(this, tokens=tokens, note=note))
 
 
 def load_checkpoint(path: Path) -> tuple[MusicModel, dict[str, Any]]:

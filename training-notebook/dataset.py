@@ -31,14 +31,16 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import archive
+import attribution as attribution_module
 import held_out
 import near_duplicates
 import reserved
 import tokenizer as tokenizer_module
 from archive import Source, find_all, find_sources
-from attribution import attributions
+from attribution import Credits, credits_of
 from dataset_report import Report, by_reason, totals
 from near_duplicates import grouped, shingles_of
+from provenance import Training
 from tokenizer import STYLES, make_tokenizer, vocabulary_entries
 
 from generate_tokens import grammar as grammar_module
@@ -158,7 +160,7 @@ class Dataset:
 
     ids int16 [N]; what the tracker says of each [N]; starts int64 [pieces + 1]; per piece the style
     id, notes, seconds and whether it is for validation or for the test: never both, and a training
-    piece neither.
+    piece neither. credits: whom the pieces' licences ask to name.
     """
 
     ids: NDArray[np.int16]
@@ -170,6 +172,7 @@ class Dataset:
     validation: NDArray[np.bool_]
     test: NDArray[np.bool_]
     names: NDArray[np.str_]
+    credits: Credits
 
     @property
     def training(self) -> NDArray[np.bool_]:
@@ -177,8 +180,9 @@ class Dataset:
         return ~(self.validation | self.test)
 
     def save(self, path: Path) -> None:
-        arrays = {k: v for k, v in vars(self).items() if k != "tracked"}
+        arrays = {k: v for k, v in vars(self).items() if k not in ("tracked", "credits")}
         partial = path.with_suffix(".partial.npz")
+        arrays["credits"] = np.array(json.dumps(self.credits))
         np.savez(partial, **arrays, **vars(self.tracked))
         partial.replace(path)
 
@@ -192,8 +196,21 @@ class Dataset:
                     f"{path} was written by another version, without {', '.join(sorted(missing))}: "
                     "run dataset.py again, or give another --dataset"
                 )
-            tracked = Tracked(**{k: arrays[k] for k in TRACKED})
-            return cls(tracked=tracked, **{k: arrays[k] for k in names})
+            fields = {k: arrays[k] for k in names}
+            fields["credits"] = json.loads(str(fields["credits"]))
+            return cls(tracked=Tracked(**{k: arrays[k] for k in TRACKED}), **fields)
+
+    def sha256(self) -> str:
+        """Of the pieces and their split: what a training learned and what it must not have seen."""
+        digest = hashlib.sha256(self.ids.tobytes())
+        digest.update(self.validation.tobytes() + self.test.tobytes())
+        return digest.hexdigest()
+
+    def provenance(self) -> Training:
+        """What a model trained on this says of it."""
+        return Training(
+            self.sha256(), int(self.training.sum()), len(self.ids), credits=self.credits
+        )
 
 
 def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
@@ -212,6 +229,7 @@ def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
         validation=validation,
         test=test,
         names=np.array([source.path.name for source in sources]),
+        credits=credits_of(sources),
     )
     return dataset, sum((p.forbidden for p in pieces), Counter())
 
@@ -314,6 +332,7 @@ def _fingerprint(sources: list[Source]) -> str:
     digest.update(version("symusic").encode())
     modules = (
         archive,
+        attribution_module,
         held_out,
         near_duplicates,
         reserved,
@@ -349,7 +368,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, action="append", required=True, help="folder of MIDI")
     parser.add_argument("--out", type=Path, default=Path("build/dataset.npz"))
     parser.add_argument("--report", type=Path, help="write what was kept and why not; .md or .json")
-    parser.add_argument("--attribution", type=Path, help="write who typeset the pieces; .md")
     parser.add_argument("--fresh", action="store_true", help="read all files again")
     parser.add_argument("--workers", type=int, help="processes; default: one per core")
     parser.add_argument(
@@ -366,8 +384,6 @@ def main() -> None:
         prepared.report.save(a.report)
     if a.held_out:
         prepared.copy_held_out(a.held_out)
-    if a.attribution:
-        a.attribution.write_text(attributions(prepared.sources), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ Can a classifier tell it from real music (`two_sample`)? Does it recite (longest
 Any folder of MIDI will do as the real pieces; those that the model was not trained on tell most.
 Compose at least 70 s: the two-sample test looks at the first 60 s, endings left out.
 
-Shared runs are looked for in the training set: exactly with --dataset, else through the index
-beside this module (--write-index), else in the real pieces.
+Shared runs are looked for in the training set with --dataset, else in the real pieces.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from evaluation_report import Areas, Nats, Pieces, Report, last_line
 from listener import Listening
 from overlap import (
     Hashes,
-    RunIndex,
     longest_shared,
     overlapped_area,
     overlapped_areas,
@@ -56,7 +54,6 @@ SAMPLES = 48
 SECONDS = 60.0
 HALVINGS = 4  # of the real pieces, to know what OA two sets of real pieces reach
 FEWEST_TO_HALVE = 8
-INDEX = Path(__file__).with_name("shared_runs.npz")
 STYLE_CHOICES = ("real", "even")
 
 
@@ -109,7 +106,7 @@ def _halves(real: Pieces, seed: int) -> list[Areas]:
 
 
 def _runs(
-    real: Sequence[Hashes], made: Sequence[Hashes], dataset: Path | None, index: Path | None
+    real: Sequence[Hashes], made: Sequence[Hashes], dataset: Path | None
 ) -> tuple[list[int], list[int], str]:
     """The longest shared runs of real and generated pieces, and what they are shared with."""
     pieces = [*real, *made]
@@ -117,12 +114,9 @@ def _runs(
         vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
         runs = longest_shared(pieces, list(training_steps(dataset, vocabulary)))
         against = "the training set"
-    elif index is not None:
-        runs = RunIndex.load(index).longest(pieces)
-        against = "the training set, by its index (a note or so too many; at least 11)"
     else:
         runs = [*longest_shared(real), *longest_shared(made, real)]
-        against = "the real pieces (another one, for these): no index of the training set is here"
+        against = "the real pieces (another one, for these), as no --dataset was given"
     return runs[: len(real)], runs[len(real) :], against
 
 
@@ -202,7 +196,6 @@ def evaluate(
     *,
     generated: Path | None = None,
     dataset: Path | None = None,
-    index: Path | None = None,
     sampling: dict[str, Any] | None = None,
     save: Path | None = None,
     workers: int | None = None,
@@ -214,7 +207,7 @@ def evaluate(
     Args:
         samples: pieces to compose, with seeds from ``seed`` on; 0 for nats per note alone.
         seconds: length of the pieces, and how much of each piece, real ones too, is measured.
-        dataset, index: where to look for shared runs; by default the index beside this module.
+        dataset: where to look for shared runs; by default in the real pieces.
         sampling: temperature, top_p, top_k, min_p, candidates that replace the bundle's.
         save: a folder for the composed pieces.
         workers: processes; by default one a core.
@@ -224,15 +217,13 @@ def evaluate(
 
     Raises:
         EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
-        EventError: sampling options out of range. ValueError: an index or dataset of another form.
+        EventError: sampling options out of range. ValueError: a dataset of another form.
     """
     if bundle_dir is None and generated is None:
         raise EvaluationError("nothing to evaluate: give --bundle or --generated")
     bundle = None if bundle_dir is None else Bundle.load(bundle_dir)
     if bundle is not None:
         load_tokenizer(bundle)  # refuses a vocabulary that is not the tokenizer's, before any work
-    if index is None and INDEX.exists():
-        index = INDEX
     chosen = {**(sampling or {}), "duration_s": seconds}
     with Workers(workers or os.cpu_count() or 1) as pool:
         real, sources, skipped = _measured_folder(real_folder, seconds, pool)
@@ -248,7 +239,7 @@ def evaluate(
                 names = styles_like([known_style(s.style, bundle) for s in sources], samples)
             made, failed = _sampled(bundle, names, seed, chosen, pool, save)
     steps = [[m.steps for m in group if m.steps is not None] for group in (real, made)]
-    real_runs, made_runs, against = _runs(steps[0], steps[1], dataset, index)
+    real_runs, made_runs, against = _runs(steps[0], steps[1], dataset)
     real_pieces = _pieces(real, real_runs)
     made_pieces = _pieces(made, made_runs) if made else None
     heard = [[m.heard for m in group if m.heard is not None] for group in (real, made)]
@@ -295,9 +286,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
     for name in ("top-k", "candidates"):
         parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
-    parser.add_argument("--train-index", type=Path, help=f"instead of {INDEX.name}")
-    parser.add_argument("--dataset", type=Path, help="dataset.py's: exact shared runs")
-    parser.add_argument("--write-index", type=Path, help="make the index of --dataset, and end")
+    parser.add_argument(
+        "--dataset", type=Path, help="dataset.py's, in whose training pieces shared runs are sought"
+    )
     parser.add_argument(
         "--plot", type=Path, help="PNG of the features; one of the lag curve beside"
     )
@@ -305,15 +296,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     a = parser.parse_args()
     try:
-        if a.write_index is not None:
-            if a.dataset is None:
-                raise EvaluationError("--write-index needs --dataset, the training set to index")
-            vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
-            made = RunIndex.build(training_steps(a.dataset, vocabulary))
-            made.save(a.write_index)
-            size = a.write_index.stat().st_size / 1e6
-            print(f"{a.write_index}: {made.notes:,} notes of {made.pieces} pieces, {size:.1f} MB")
-            return
         if a.real is None:
             raise EvaluationError("--real is missing: name a folder of real MIDI files")
         fields = ("temperature", "top_p", "min_p", "top_k", "candidates")
@@ -326,7 +308,6 @@ def main() -> None:
             a.seed,
             generated=a.generated,
             dataset=a.dataset,
-            index=a.train_index,
             sampling={name: value for name, value in chosen.items() if value is not None},
             save=a.save,
             workers=a.workers,

@@ -28,12 +28,14 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from archive_facts import NO_FACTS, facts_of
-from checkpoints import load_checkpoint, tokens_seen
+from attribution import attribution_text, together
+from checkpoints import history_of, load_checkpoint
 from dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note
 from model import Block, MusicModel, rotary_frequencies
 from model_card import model_card
 from onnx_graph import Weights, build_graph, quantise_weights
+from provenance import History, tokens_of
 from weights import WEIGHTS_FILE, save_weights
 from windows import PREFIX, Windows, stack
 
@@ -107,10 +109,11 @@ def write_bundle(
     texts: Mapping[str, str],
     model: MusicModel,
     facts: Mapping[str, Any] = NO_FACTS,
+    history: History = (),
 ) -> Bundle:
     """Writes the files to a new folder, puts it in ``out``'s place and returns it verified.
 
-    ``facts`` of the archive are those of `archive_facts.facts_of`.
+    ``facts`` of the archive are those of `archive_facts.facts_of`; the weights hold ``history``.
     """
     tokenizer = make_tokenizer()
     entries = vocabulary_entries(tokenizer)
@@ -138,7 +141,7 @@ def write_bundle(
         (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
         for name, text in texts.items():
             (folder / name).write_text(text)
-        save_weights(model, folder / WEIGHTS_FILE, training.get("tokens_seen", 0))
+        save_weights(model, folder / WEIGHTS_FILE, history)
         Composer(Bundle.load(folder))  # tries a prefill, a step and a sample
         if out.exists():
             shutil.rmtree(out)
@@ -165,6 +168,7 @@ def export_bundle(
     calibration: tuple[Windows, NDArray[np.int64]] | None,
     texts: Mapping[str, str],
     facts: Mapping[str, Any] = NO_FACTS,
+    history: History = (),
 ) -> Bundle:
     """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32.
 
@@ -175,7 +179,7 @@ def export_bundle(
     graph = build_graph(config, *folded_weights(model), scales)
     if calibration is not None:
         graph = quantise_weights(graph)
-    return write_bundle(out, graph, config, training, texts, model, facts)
+    return write_bundle(out, graph, config, training, texts, model, facts, history)
 
 
 @torch.no_grad()
@@ -224,7 +228,7 @@ def _commit() -> str:
 
 
 def training_facts(
-    model: MusicModel, checkpoint: Mapping[str, Any], windows: Windows
+    model: MusicModel, checkpoint: Mapping[str, Any], windows: Windows, history: History
 ) -> dict[str, Any]:
     """What the bundle says of its training, but for the parity."""
     dataset = windows.dataset
@@ -238,7 +242,8 @@ def training_facts(
             style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
         },
         "dataset_tokens": int(dataset.starts[-1]),
-        "tokens_seen": tokens_seen(checkpoint),
+        "tokens_seen": tokens_of(history),
+        "trained_before": [training.facts() for training in history[:-1]],
         "steps": checkpoint["step"],
         "context": model.config.context,
         "wall_minutes": round(checkpoint["spent_s"] / 60, 1),
@@ -256,7 +261,6 @@ def release(
     dataset: Dataset,
     out: Path,
     data_note: str = "",
-    attribution: str = "",
     evaluation: Mapping[str, Any] | None = None,
     *,
     float32: bool = False,
@@ -265,16 +269,23 @@ def release(
 
     Args:
         data_note: for the model card: which pieces, from where, with which rights.
-        attribution: text of ATTRIBUTION.md, for pieces whose licences ask for it.
         evaluation: what `evaluate.py --json` printed of this model, for the model card.
 
     Raises:
-        SystemExit: graph and model disagree; ``out`` is as it was.
+        SystemExit: the checkpoint was trained on another data set, or graph and model disagree;
+            ``out`` is as it was.
     """
     model, facts = load_checkpoint(checkpoint)
+    if facts["dataset_sha256"] != dataset.sha256():
+        raise SystemExit(
+            f"not exported: {checkpoint} was trained on another data set than the one given, and "
+            "the card and the attributions would be wrong: give that one, or train on with this "
+            "one first (trainer.py --start-from)"
+        )
+    history = history_of(facts, data_note)
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     windows = Windows(dataset, vocabulary, model.config.context)
-    training = training_facts(model, facts, windows)
+    training = training_facts(model, facts, windows, history)
     held = np.flatnonzero(dataset.validation)
     real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
     longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
@@ -287,10 +298,11 @@ def release(
             training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
     refuse_if_apart(training)
     texts = {"MODEL_CARD.md": model_card(training, data_note, evaluation)}
-    if attribution:
-        texts["ATTRIBUTION.md"] = attribution
+    if credited := together(training.credits for training in history):
+        texts["ATTRIBUTION.md"] = attribution_text(credited)
+    calibration = None if float32 else (windows, real)
     facts = facts_of(model, dataset)
-    return export_bundle(model, out, training, None if float32 else (windows, real), texts, facts)
+    return export_bundle(model, out, training, calibration, texts, facts, history)
 
 
 def main() -> None:
@@ -303,7 +315,6 @@ def main() -> None:
         type=Path,
         help="text for the model card: which pieces, from where, with which rights",
     )
-    parser.add_argument("--attribution", type=Path, help="file to keep beside the model card")
     parser.add_argument(
         "--evaluation",
         type=Path,
@@ -312,10 +323,10 @@ def main() -> None:
     )
     parser.add_argument("--float32", action="store_true", help="no quantisation at all")
     a = parser.parse_args()
-    note, attribution = (path.read_text() if path else "" for path in (a.data_note, a.attribution))
+    note = a.data_note.read_text() if a.data_note else ""
     evaluation = json.loads(a.evaluation.read_text().splitlines()[-1]) if a.evaluation else None
     dataset = Dataset.load(a.dataset)
-    bundle = release(a.checkpoint, dataset, a.out, note, attribution, evaluation, float32=a.float32)
+    bundle = release(a.checkpoint, dataset, a.out, note, evaluation, float32=a.float32)
     size = bundle.model_path.stat().st_size
     print(f"{a.out}: model {bundle.model_id[:12]}, model.onnx {size / 1e6:.2f} MB")
     print(json.dumps(bundle.training))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NO_NOTE = (
@@ -48,7 +48,7 @@ composer, and what it writes is not a transcription of anything.
 Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["styles"].items())}.
 
 {data_note.strip() or NO_NOTE}
-
+{_before(training.get("trained_before", ()))}
 bundle.json also holds what the training pieces are like: of each its plan of form (which bars return
 to which, without a note), how many there are of each style, metre and tempo, and weights of copies
 that were fitted on some of them.
@@ -74,6 +74,22 @@ Western notated music only, pitches 24 to 103, twelve instrument families.
 `dataset.py --data FOLDER`, `trainer.py`, `export.py`, `evaluate.py` in `training-notebook/`
 (commit {training["commit"]}, {training["date"]}).
 """
+
+
+def _before(trainings: Sequence[Mapping[str, Any]]) -> str:
+    """What the weights had learned before this training, oldest first."""
+    return "".join(
+        f"""
+Before that, its weights were trained on {training["tokens"]:,} tokens of {training["pieces"]:,} pieces (data set {training["dataset_sha256"][:12]}, {training["dataset_tokens"]:,} tokens):
+
+{_quoted(training["note"].strip() or NO_NOTE.strip())}
+"""
+        for training in trainings
+    )
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 
 def _compared(evaluation: Mapping[str, Any]) -> str:

@@ -8,9 +8,7 @@ features and notes; neither files of MIDI nor models.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +23,6 @@ Hashes = NDArray[np.uint64]
 
 GRID = 512  # points at which densities are compared
 NARROWEST = 0.01  # bandwidth in shares of the joint range: constant features have no spread
-GRAM_NOTES = 12  # in one fingerprint of the index; of 8 the bound below is 2.4 notes too high
-FINGERPRINT_BITS = 32  # 2 million fingerprints: one stranger in 2,000 is taken for known
-INDEX_FORMAT = 1
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -164,79 +159,3 @@ def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
             np.rint(onsets[inside][notes]).astype(np.int64),
             values[ids[inside][notes]].astype(np.int64),
         )
-
-
-def _fingerprints(pieces: Sequence[Hashes]) -> list[NDArray[np.uint32]]:
-    """One fingerprint per run of `GRAM_NOTES` notes of each piece, in the piece's order."""
-    stretches = _Stretches(pieces)
-    for _ in range(GRAM_NOTES - 1):
-        stretches.grow()
-    prints = (stretches.hash >> np.uint64(64 - FINGERPRINT_BITS)).astype(np.uint32)
-    bounds = np.searchsorted(stretches.piece, np.arange(1, len(pieces)))
-    return np.split(prints, bounds)
-
-
-@dataclass(frozen=True)
-class RunIndex:
-    """Fingerprints of all runs of twelve notes in a training set: it knows runs, and holds none.
-
-    A shared run of L notes is a stretch of L - 11 known fingerprints in a row. The converse need
-    not hold, and does not for music that goes round in circles: a stretch therefore ends where a
-    fingerprint comes back. Against the exact search, of 142 pieces 95 % came out the same or one
-    note higher, the others up to eight lower (runs that repeat themselves); counted from eleven
-    notes on, as shorter runs are not told apart.
-
-    known: ascending. pieces, notes: how many of each it was made of.
-    """
-
-    known: NDArray[np.uint32]
-    pieces: int
-    notes: int
-
-    @classmethod
-    def build(cls, corpus: Iterable[Hashes]) -> RunIndex:
-        """The index of some pieces' steps."""
-        pieces = list(corpus)
-        known = np.unique(np.concatenate([*_fingerprints(pieces), np.zeros(0, np.uint32)]))
-        return cls(known, len(pieces), sum(len(piece) + 1 for piece in pieces))
-
-    def longest(self, pieces: Sequence[Hashes]) -> list[int]:
-        """Per piece, how many notes its longest run in the training set has."""
-        runs = []
-        for steps, prints in zip(pieces, _fingerprints(pieces), strict=True):
-            place = np.searchsorted(self.known[:-1], prints)
-            found = self.known[place] == prints if len(self.known) else np.zeros(len(prints), bool)
-            longest = begin = 0
-            last: dict[int, int] = {}
-            for i, (known, fingerprint) in enumerate(
-                zip(found.tolist(), prints.tolist(), strict=True)
-            ):
-                begin = max(begin, last.get(fingerprint, -1) + 1) if known else i + 1
-                last[fingerprint] = i
-                longest = max(longest, i + 1 - begin)
-            runs.append(min(GRAM_NOTES - 1 + longest, len(steps) + 1))
-        return runs
-
-    def save(self, path: Path) -> None:
-        """Writes the differences between neighbours byte by byte: about 14 bits a fingerprint."""
-        differences = np.diff(self.known, prepend=np.uint32(0)).view(np.uint8).reshape(-1, 4)
-        planes = np.ascontiguousarray(differences.T)  # the high bytes are zeros, and pack well
-        facts = np.array([INDEX_FORMAT, GRAM_NOTES, self.pieces, self.notes])
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, facts=facts, planes=planes)
-        partial.replace(path)
-
-    @classmethod
-    def load(cls, path: Path) -> RunIndex:
-        """Raises ValueError for a file that `save` did not write."""
-        try:
-            with np.load(path) as arrays:
-                written, gram, pieces, notes = arrays["facts"].tolist()
-                differences = np.ascontiguousarray(arrays["planes"].T).view(np.uint32)[:, 0]
-        except (OSError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is no index of shared runs ({error}): write it again with --write-index"
-            ) from error
-        if (written, gram) != (INDEX_FORMAT, GRAM_NOTES):
-            raise ValueError(f"{path} is an index of another form: write it with --write-index")
-        return cls(np.cumsum(differences, dtype=np.uint32), pieces, notes)

@@ -1,7 +1,8 @@
 """Which pieces are kept for testing, so that no training set may hold them.
 
 Knows the lines of reserved.txt and how a file is recognised as one of its pieces: by its bytes,
-its Bach work number or its folder in the Mutopia Project. Reads no MIDI.
+its Bach work number, its folder in the Mutopia Project or the score that it was made from. Reads no
+MIDI.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 RESERVED_FILE = Path(__file__).with_name("reserved.txt")
+KINDS_OF_LINES = ("sha256", "bach", "mutopia", "source")  # in the order of Reserved's fields
 
 _WORK = re.compile(r"bwv[-_ ]?0*(\d[\w.-]*?)(\.(midi?|mxl|xml|musicxml|krn|ly))*")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -38,16 +40,17 @@ def mutopia_piece(path: str) -> str:
 
 @dataclass(frozen=True)
 class Reserved:
-    """The pieces kept for testing: hashes of files, Bach work numbers, Mutopia's folders."""
+    """The pieces kept for testing: hashes, Bach work numbers, Mutopia's folders, other scores."""
 
     hashes: frozenset[str] = frozenset()
     works: frozenset[str] = frozenset()
     pieces: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Reserved:
-        """Raises ValueError with the line that is none of the three forms."""
-        found: dict[str, set[str]] = {"sha256": set(), "bach": set(), "mutopia": set()}
+        """Raises ValueError with the line that is none of the four forms."""
+        found: dict[str, set[str]] = {kind: set() for kind in KINDS_OF_LINES}
         for number, line in enumerate(lines, start=1):
             text = line.strip()
             if not text or text.startswith("#"):
@@ -61,13 +64,15 @@ class Reserved:
                 key = bach_work(value)
             elif kind == "mutopia" and "/" in mutopia_piece(value):  # else all of a composer's
                 key = mutopia_piece(value)
+            elif kind == "source" and ", " in value:
+                key = value
             if key is None:
                 raise ValueError(
                     f"reserved pieces, line {number}: {text[:60]!r} is none of 'sha256 HASH', "
-                    "'bach bwvN.N', 'mutopia PATH'"
+                    "'bach bwvN.N', 'mutopia PATH', 'source COLLECTION, PATH'"
                 )
             found[kind].add(key)
-        return cls(*(frozenset(found[kind]) for kind in ("sha256", "bach", "mutopia")))
+        return cls(*(frozenset(found[kind]) for kind in KINDS_OF_LINES))
 
     @classmethod
     def load(cls, path: Path = RESERVED_FILE) -> Reserved:
@@ -85,6 +90,7 @@ class Reserved:
             or bach_work(path.name) in self.works
             or bach_work(PurePosixPath(source).name) in self.works
             or mutopia_piece(source) in self.pieces
+            or source in self.sources
             or self._in_a_reserved_folder(path.parent.as_posix())
         )
 

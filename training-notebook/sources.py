@@ -1,17 +1,16 @@
 """Fetches MIDI from the public sources that the released model was trained on.
 
-    python training-notebook/sources.py --out data/ [--only archive,chorales,mutopia]
+    python training-notebook/sources.py --out data/ [--only archive,chorales,mutopia,lieder ...]
 
 What is there already is not fetched again, so an interrupted run goes on. Pieces that are kept for
 testing (reserved.txt) are not fetched at all. Your own MIDI needs none of this: give its folder to
 dataset.py. Knows where pieces are and under which licences; not what becomes of them.
 
 - archive: four collections of the repository reubenson/midi-archive, a few megabytes.
-- chorales: Bach's in the corpus that comes with music21 (`pip install music21`; half a second
-  each to convert).
 - mutopia: the .mid files that mutopiaproject.org publishes, about 2,000 and one request each. The
   released model had MIDI made from the same scores with LilyPond 2.24 instead, with repeats
   unfolded and pickups filled up, which is not done here: these files give a model of the same kind.
+- chorales, lieder, quartets, polish: scores, converted by music21 (scores.py).
 
 The tests run this against a repository and a server of their own. It was written on a machine that
 reaches neither github.com nor mutopiaproject.org: what they answer today is not tested.
@@ -20,28 +19,23 @@ reaches neither github.com nor mutopiaproject.org: what they answer today is not
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import multiprocessing
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from http.client import HTTPException
-from importlib import import_module
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from fetching import FetchError, cloned, count_midi, write_manifest
 from reserved import Reserved, mutopia_piece
+from scores import COLLECTIONS, fetch_chorales, fetch_scores
 from tqdm import tqdm
 
 ARCHIVE_URL = "https://github.com/reubenson/midi-archive"
@@ -56,17 +50,12 @@ ARCHIVE_COLLECTIONS = {
 MUTOPIA_URL = "https://github.com/MutopiaProject/MutopiaProject"
 MUTOPIA_FILES = "https://www.mutopiaproject.org/ftp"
 TIMEOUT_S = 30
-CLONE_TIMEOUT_S = 1800
 ATTEMPTS = 3
 LARGEST_BYTES = 8_000_000
 AGENT = "midi-archive-lambda (fetches a training set once)"
 
 _HEADER_FIELD = re.compile(r'^\s*(\w+)\s*=\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
 _VERSION = re.compile(r"(\d\.\d)")
-
-
-class FetchError(RuntimeError):
-    """A source cannot be fetched; the message names it and the way round."""
 
 
 def fetch_archive(
@@ -77,7 +66,7 @@ def fetch_archive(
     if not (folder / "manifest.csv").exists():
         reserved = Reserved.load()
         with tempfile.TemporaryDirectory() as scratch:
-            clone = _cloned(url, Path(scratch) / "clone", collections)
+            clone = cloned(url, Path(scratch) / "clone", collections)
             rows, seen = [], set[str]()
             for place, style in collections.items():
                 paths = (p for p in (clone / place).glob("*") if p.suffix.lower() == ".mid")
@@ -95,59 +84,8 @@ def fetch_archive(
                 f"{url} has no MIDI in {', '.join(collections)}: its folders have changed; clone "
                 "it and give the folders you want to dataset.py --data"
             )
-        _write_manifest(folder, rows)
-    return _count(folder)
-
-
-def fetch_chorales(out: Path, workers: int | None = None) -> int:
-    """Bach's chorales as ``out/bach-chorales/*.mid``; how many files there are now."""
-    try:
-        corpus = import_module("music21.corpus")  # not pinned: only this needs it
-    except ImportError as error:
-        raise FetchError(
-            "music21, whose corpus has the chorales, is not installed: pip install music21, or "
-            "leave out chorales"
-        ) from error
-    folder, reserved = out / "bach-chorales", Reserved.load()
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = [
-        path
-        for path in map(Path, corpus.getComposer("bach"))
-        if path.name.startswith("bwv")
-        and path.suffix == ".mxl"
-        and not reserved.holds(Path(path.name))
-    ]
-    missing = [path for path in scores if not (folder / f"{path.stem}.mid").exists()]
-    # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
-            converted = pool.map(partial(_convert_score, folder=folder), missing)
-            said = tqdm(converted, "converting chorales", len(missing), disable=None)
-            failed = [name for name in said if name]
-    except BrokenProcessPool as error:
-        raise FetchError("a process that converts chorales was killed: run this again") from error
-    if failed:
-        print(f"music21 could not convert {len(failed)} scores: {', '.join(failed[:5])} ...")
-    facts = {"style": "chorale"}
-    rows = [
-        {"file": f"{p.stem}.mid", "source": f"music21 corpus, bach/{p.name}", **facts}
-        for p in scores
-    ]
-    _write_manifest(folder, rows)
-    return _count(folder)
-
-
-def _convert_score(score: Path, folder: Path) -> str:
-    """Writes one score as MIDI; its name if that failed."""
-    partly = folder / f"{score.stem}.partial"
-    try:
-        import_module("music21.converter").parse(score).write("midi", fp=partly)
-    except Exception:  # noqa: BLE001  # music21 raises of all kinds; the others are still wanted
-        partly.unlink(missing_ok=True)
-        return score.name
-    partly.replace(folder / f"{score.stem}.mid")
-    return ""
+        write_manifest(folder, rows)
+    return count_midi(folder)
 
 
 def fetch_mutopia(out: Path, url: str = MUTOPIA_URL, files: str = MUTOPIA_FILES) -> int:
@@ -159,14 +97,14 @@ def fetch_mutopia(out: Path, url: str = MUTOPIA_URL, files: str = MUTOPIA_FILES)
     if not clone.exists():
         partly = out / ".mutopia-scores.partial"
         shutil.rmtree(partly, ignore_errors=True)
-        _cloned(url, partly, ["ftp"]).replace(clone)
+        cloned(url, partly, ["ftp"]).replace(clone)
     rows = [row for row in mutopia_rows(clone) if row["licence"]]
     if not rows:
         raise FetchError(
             f"{url} has no scores with a known licence under ftp/: its form has changed; delete "
             f"{clone}, or leave out mutopia"
         )
-    _write_manifest(folder, rows)
+    write_manifest(folder, rows)
     outcomes: Counter[str] = Counter()
     for row in tqdm(rows, "downloading from Mutopia", unit="file", disable=None):
         target = folder / row["file"]
@@ -174,7 +112,7 @@ def fetch_mutopia(out: Path, url: str = MUTOPIA_URL, files: str = MUTOPIA_FILES)
             outcomes[_download(f"{files}/{quote(row['file'])}", target)] += 1
     if absent := outcomes["absent"]:
         print(f"{absent} pieces have no single .mid at {files} (some have several, zipped)")
-    return _count(folder)
+    return count_midi(folder)
 
 
 def mutopia_rows(clone: Path) -> list[dict[str, str]]:
@@ -212,34 +150,6 @@ def _licence(text: str) -> str:
     return f"CC BY-SA{after}" if "sharealike" in letters else f"CC BY{after}"
 
 
-def _cloned(url: str, folder: Path, places: Iterable[str]) -> Path:
-    """A shallow clone of ``url`` in ``folder`` that has only ``places``."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    commands: tuple[Sequence[str | Path], ...] = (
-        ["git", "clone", "--quiet", "--depth", "1", "--filter=blob:none", "--sparse", url, folder],
-        ["git", "-C", folder, "sparse-checkout", "set", *places],
-    )
-    print(f"cloning {url} ...")
-    try:
-        for command in commands:
-            environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}  # fail instead of asking
-            subprocess.run(
-                command,
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=CLONE_TIMEOUT_S,
-                env=environment,
-            )
-    except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1][:200]
-        raise FetchError(
-            f"{url} cannot be cloned ({said}): download it yourself, unpack it, and give the "
-            "folders you want to dataset.py --data"
-        ) from error
-    return folder
-
-
 def _download(url: str, target: Path) -> str:
     """Writes what ``url`` holds to ``target``: 'fetched', or 'absent' where there is nothing."""
     if not url.startswith("https://"):
@@ -268,24 +178,11 @@ def _download(url: str, target: Path) -> str:
     return "fetched"
 
 
-def _write_manifest(folder: Path, rows: list[dict[str, str]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    partly = folder / "manifest.partial"
-    with partly.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    partly.replace(folder / "manifest.csv")
-
-
-def _count(folder: Path) -> int:
-    return sum(path.suffix.lower() == ".mid" for path in folder.rglob("*"))
-
-
 FETCH: dict[str, Callable[[Path], int]] = {
     "archive": fetch_archive,
     "chorales": fetch_chorales,
     "mutopia": fetch_mutopia,
+    **{name: partial(fetch_scores, name) for name in COLLECTIONS},
 }
 
 
@@ -304,7 +201,7 @@ def fetch(out: Path, only: Iterable[str] = tuple(FETCH)) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fetch MIDI from public sources.")
     parser.add_argument("--out", type=Path, default=Path("data"))
-    parser.add_argument("--only", default=",".join(FETCH), help=f"default: {','.join(FETCH)}")
+    parser.add_argument("--only", default=",".join(FETCH), help="default: %(default)s")
     a = parser.parse_args()
     try:
         fetch(a.out, a.only.split(","))

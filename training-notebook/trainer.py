@@ -15,7 +15,6 @@ or ONNX.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import os
@@ -28,17 +27,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import provenance
 import torch
 from torch import Tensor, distributed
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from checkpoints import load_checkpoint, tokens_seen
+from checkpoints import history_of, load_checkpoint
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from loss import nats_per_note, on_device, summed_loss
 from model import ModelConfig, MusicModel
 from optimizer import make_optimizers
+from provenance import History
 from recipe import SCHEDULES, TrainConfig
 from weights import load_weights
 from windows import Batch, Windows
@@ -90,10 +91,10 @@ class Run:
         config: TrainConfig,
         checkpoint: Path,
         start_from: MusicModel | None = None,
-        tokens_before: int = 0,
+        history: History = (),
     ) -> None:
         self.config, self.checkpoint = config, checkpoint
-        self._tokens_before = tokens_before
+        self._history = provenance.to_json((*history, dataset.provenance()))
         entries = vocabulary_entries(make_tokenizer())
         vocabulary = Vocabulary(entries)
         short = min(config.short_context, model_config.context)
@@ -116,7 +117,7 @@ class Run:
         self._facts = {
             "model_config": model_config.to_json(),
             "recipe": recipe,
-            "dataset_sha256": hashlib.sha256(dataset.ids.tobytes()).hexdigest(),
+            "dataset_sha256": dataset.sha256(),
         }
         if checkpoint.exists():
             self._resume(torch.load(checkpoint, weights_only=True, map_location=device))
@@ -132,7 +133,7 @@ class Run:
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.spent_s = saved["step"], saved["spent_s"]
-        self._tokens_before = saved["tokens_before"]
+        self._history = saved["history"]
 
     def save(self) -> None:
         """Writes the checkpoint; a kill while it is written leaves the one before."""
@@ -145,7 +146,7 @@ class Run:
             "step": self.step,
             "steps": self.config.steps,
             "spent_s": self.spent_s,
-            "tokens_before": self._tokens_before,
+            "history": self._history,
             **self._facts,
         }
         torch.save(state, partial)
@@ -188,21 +189,21 @@ def train(
     *,
     compile_model: bool = True,
     start_from: MusicModel | None = None,
-    tokens_before: int = 0,
+    history: History = (),
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> MusicModel:
     """Trains until ``config.steps``; goes on from ``checkpoint`` when it is there.
 
     Args:
         start_from: a model of the same sizes whose weights a new run begins with.
-        tokens_before: how many tokens that model was trained on.
+        history: what that model was trained on.
         on_log: called every 50 steps with ``step``, ``loss`` (smoothed, nats per token) and
             ``seconds``; the same rows go to the checkpoint's ``.jsonl``.
 
     Raises:
         ValueError: the checkpoint was begun with another model, recipe or dataset.
     """
-    run = Run(dataset, model_config, config, checkpoint, start_from, tokens_before)
+    run = Run(dataset, model_config, config, checkpoint, start_from, history)
     step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
     smoothed = math.nan
     first = not distributed.is_initialized() or not distributed.get_rank()
@@ -306,7 +307,7 @@ def main() -> None:
         hidden=a.hidden,
         context=a.context,
     )
-    start_from, tokens_before = load_weights(a.start_from) if a.start_from else (None, 0)
+    start_from, history = load_weights(a.start_from) if a.start_from else (None, ())
     if start_from:
         model_config = start_from.config
     schedule = dict(SCHEDULES[a.schedule or ("fine-tuning" if start_from else "from-nothing")])
@@ -332,14 +333,14 @@ def main() -> None:
         a.checkpoint,
         compile_model=compiled,
         start_from=start_from,
-        tokens_before=tokens_before,
+        history=history,
     )
     if processes > 1 and distributed.get_rank():
         return
     nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": tokens_seen(load_checkpoint(a.checkpoint)[1]),
+        "tokens": provenance.tokens_of(history_of(load_checkpoint(a.checkpoint)[1])),
         "wall_s": round(time.monotonic() - started),
         "cpu_s": round(time.process_time() - cpu),
         **before,

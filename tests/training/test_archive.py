@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from archive import RESERVED, Source, find_all, find_sources
-from attribution import attributions
+from attribution import attribution_text, credits_of, together
 from hypothesis import given
 from hypothesis import strategies as st
 from reserved import Reserved, bach_work, mutopia_piece
@@ -193,6 +193,14 @@ def test_a_reserved_mutopia_piece_is_known_in_whatever_folder_it_lies(
     assert mutopia_piece(f"ftp/{folder}{inner}/{name}.ly") == folder
 
 
+def test_a_score_is_known_by_where_it_came_from_whoever_converted_it() -> None:
+    reserved = Reserved.parse(["source owner/scores, kern/a.krn"])
+    assert reserved.holds(Path("/data/any-1.mid"), source="owner/scores, kern/a.krn")
+    assert not reserved.holds(Path("/data/a.mid"), source="owner/scores, kern/b.krn")
+    with pytest.raises(ValueError, match="line 1"):
+        Reserved.parse(["source kern/a.krn"])
+
+
 @given(st.integers(1, 1200), st.integers(0, 80), st.sampled_from([".mid", ".mxl", ".mxl.mid", ""]))
 def test_a_work_number_is_read_whole(work: int, movement: int, suffix: str) -> None:
     number = f"{work}.{movement}" if movement else str(work)
@@ -211,6 +219,7 @@ def piece(**facts: str) -> Source:
 
 
 def test_attributions_name_piece_composer_typesetter_licence_and_source_once() -> None:
+    scores = [f"owner/scores, kern/{n}.krn" for n in range(3)]
     facts = {
         "title": "Study [1]; in A\nminor",
         "composer_name": "Dionisio Aguado (1784–1849)",
@@ -218,17 +227,20 @@ def test_attributions_name_piece_composer_typesetter_licence_and_source_once() -
         "licence": "CC BY-SA 3.0",
         "mutopia_id": "Mutopia-2015/01/25-1833",
     }
-    text = attributions(
+    found = credits_of(
         [
             piece(**facts),
             piece(**facts),
             piece(licence="Public Domain", source="ftp/x/y.ly"),
             piece(source="midi-archive, src/assets/perso/midi/a.mid"),
             piece(),
+            *(piece(licence="CC BY 4.0", maintainer="An Office", source=s) for s in scores),
         ]
     )
+    text = attribution_text(together([found, found]))
     by_sa = "## CC BY-SA 3.0: https://creativecommons.org/licenses/by-sa/3.0/\n"
     assert by_sa + "- Glen Larsen: Study 1 in A minor, Dionisio Aguado [1833]\n" in text
     assert "## Public Domain\n- not named: file [ftp/x/y.ly]\n" in text
     assert "- attic: 1 files\n- midi-archive, src/assets/perso/midi: 1 files\n" in text
+    assert "by/4.0/\n- An Office: 3 of https://github.com/owner/scores\n" in text
     assert text.count("1833") == 1

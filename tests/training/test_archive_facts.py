@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from export import export_bundle, release
 from model import ModelConfig
 from recipe import TrainConfig
 from trainer import train
+from weights import load_weights
 
 from generate_tokens.bundle import FORMAT, Bundle
 from generate_tokens.compose import Composer
@@ -190,3 +192,10 @@ def test_the_export_writes_plans_shares_and_weights(dataset: Dataset, tmp_path: 
     assert set(bundle.copying) == {"suffix", "suffix_in_new_bars", "plan"}
     assert any(bundle.plans.values()) and any(bundle.archive.values())
     assert bundle.training["steps"] == 2
+    assert load_weights(tmp_path / "model")[1] == (replace(dataset.provenance(), tokens=512),)
+    assert "a folder of files" in (tmp_path / "model" / "ATTRIBUTION.md").read_text()
+    before = (tmp_path / "model" / "bundle.json").read_bytes()
+    other = replace(dataset, test=~dataset.test)
+    with pytest.raises(SystemExit, match="another data set"):
+        release(tmp_path / "m.pt", other, tmp_path / "model", float32=True)
+    assert (tmp_path / "model" / "bundle.json").read_bytes() == before

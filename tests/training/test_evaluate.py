@@ -51,11 +51,6 @@ KEYS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def without_a_shipped_index(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluate, "INDEX", tmp_path / "none.npz")
-
-
 def steps_of_file(path: Path) -> Hashes:
     clean = clean_score(ScoreTick.from_midi(path.read_bytes(), sanitize_data=True))
     assert clean is not None
@@ -268,14 +263,10 @@ def test_pieces_copied_from_the_training_set_are_flagged(
     made = tmp_path / "made"
     made.mkdir()
     shutil.copy(next(archive.rglob(str(dataset.names[-1]))), made)
-    sys.argv = ["evaluate.py", "--dataset", str(tmp_path / "dataset.npz"), "--write-index"]
-    sys.argv.append(str(tmp_path / "runs.npz"))
-    evaluate.main()
-    for name, path in (("--dataset", "dataset.npz"), ("--train-index", "runs.npz")):
-        found = run(capsys, "--generated", made, "--real", real, name, tmp_path / path)
-        assert found["longest_shared_run"] == 48  # all notes of its six seconds
-        assert found["shared_runs"]["generated"]["flagged"] == 1
-        assert found["shared_runs"]["against"].startswith("the training set")
+    found = run(capsys, "--generated", made, "--real", real, "--dataset", tmp_path / "dataset.npz")
+    assert found["longest_shared_run"] == 48  # all notes of its six seconds
+    assert found["shared_runs"]["generated"]["flagged"] == 1
+    assert found["shared_runs"]["against"] == "the training set"
 
 
 @pytest.mark.parametrize(
@@ -285,7 +276,6 @@ def test_pieces_copied_from_the_training_set_are_flagged(
         (["--real", "nowhere"], "give --bundle or --generated"),
         (["--real", "nowhere", "--bundle", "missing"], "missing/model.onnx is missing"),
         (["--real", "nowhere", "--generated", "made"], "nowhere is no folder"),
-        (["--write-index", "x.npz"], "--write-index needs --dataset"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_by_name(

@@ -45,3 +45,19 @@ def test_an_evaluation_is_laid_beside_the_real_pieces() -> None:
     card = model_card(FACTS, "", evaluation)
     assert "| 0.25 | 0.875 |" in card and "| 0.25 | none |" in card
     assert "48 samples of 60 s against 94" in card and "2.125 nats" in card
+
+
+def test_what_the_weights_learned_before_stands_in_the_card() -> None:
+    before = {
+        "dataset_sha256": "0123456789abcdef",
+        "pieces": 7,
+        "dataset_tokens": 70,
+        "tokens": 700,
+    }
+    card = model_card(
+        {**FACTS, "trained_before": [{**before, "note": "Hymns of\nmy village."}]}, "My own songs."
+    )
+    assert "trained on 700 tokens of 7 pieces (data set 0123456789ab, 70 tokens)" in card
+    assert "> Hymns of\n> my village.\n" in card and card.index("My own songs") < card.index(
+        "> Hymns"
+    )

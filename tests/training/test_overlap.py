@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from overlap import (
-    GRAM_NOTES,
-    RunIndex,
     longest_shared,
     overlapped_area,
     overlapped_areas,
@@ -58,8 +55,6 @@ def test_the_longest_run_is_the_planted_one_in_any_key(planted: int, shift: int)
     pieces = [steps_of(onset, pitch), steps_of(*random_steps(rng, 100))]
     exact = longest_shared(pieces, corpus)
     assert exact[0] == planted and exact[1] < 5
-    indexed = RunIndex.build(corpus).longest(pieces)
-    assert indexed == [max(planted, GRAM_NOTES - 1), GRAM_NOTES - 1]
     assert longest_shared([pieces[0], *corpus])[0] == planted
 
 
@@ -68,26 +63,3 @@ def test_a_run_that_a_piece_repeats_itself_is_not_shared() -> None:
     twice = np.concatenate((onset, onset + onset[-1] + 5)), np.concatenate((pitch, pitch))
     assert longest_shared([steps_of(*twice), steps_of(onset[:3], pitch[::10])])[0] <= 2
     assert longest_shared([], []) == [] and longest_shared([np.zeros(0, np.uint64)], []) == [0]
-
-
-def test_going_round_in_circles_is_no_long_run_to_the_index() -> None:
-    onset, pitch = random_steps(np.random.default_rng(4), 40)
-    circles = np.arange(300), np.resize(pitch[:5], 300)
-    known = np.arange(30), np.resize(pitch[:5], 30)
-    index = RunIndex.build([steps_of(*known), steps_of(onset, pitch)])
-    assert index.longest([steps_of(*circles), steps_of(onset, pitch)]) == [11 + 5, 40]
-    assert longest_shared([steps_of(*circles)], [steps_of(*known)]) == [30]
-
-
-def test_an_index_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    corpus = [steps_of(*random_steps(rng, n)) for n in (400, 50, 3)]
-    index = RunIndex.build(corpus)
-    index.save(tmp_path / "runs.npz")
-    again = RunIndex.load(tmp_path / "runs.npz")
-    assert np.array_equal(again.known, index.known)
-    assert (again.pieces, again.notes) == (3, 453) and again.longest(corpus) == [400, 50, 3]
-    assert RunIndex.build([]).longest(corpus) == [11, 11, 3]
-    (tmp_path / "other.npz").write_bytes(b"PK not an index")
-    with pytest.raises(ValueError, match="other.npz is no index.*--write-index"):
-        RunIndex.load(tmp_path / "other.npz")

@@ -5,20 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import subprocess
-import sys
-from contextlib import nullcontext
 from email.message import Message
+from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request
 
 import pytest
+import scores as scores_module
 import sources
 from archive import find_sources
-from sources import FetchError, fetch, fetch_archive, fetch_chorales, fetch_mutopia, mutopia_rows
+from fetching import FetchError
+from mido import MidiFile, MidiTrack
+from score_to_midi import Bar, laid_out
+from scores import fetch_chorales, fetch_scores
+from sources import fetch, fetch_archive, fetch_mutopia, mutopia_rows
 
 from tests.training.conftest import write_tune
+
+# Its types would ask for annotations that a test does not need.
+corpus: Any = import_module("music21.corpus")
+converter: Any = import_module("music21.converter")
 
 SCORE = """\\header {{
   title = "A {name}"
@@ -165,41 +175,141 @@ def test_only_https_is_spoken(scores: Path, tmp_path: Path) -> None:
         fetch_mutopia(tmp_path / "data", scores.as_uri(), "http://example.org")
 
 
-def test_chorales_without_music21_say_how_to_get_it(
+def test_scores_without_music21_say_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "music21", None)
-    with pytest.raises(FetchError, match="pip install music21"):
+    monkeypatch.setattr(scores_module, "find_spec", lambda _: None)
+    with pytest.raises(FetchError, match="pip install music21, or leave out chorales"):
         fetch_chorales(tmp_path)
+    with pytest.raises(FetchError, match="pip install music21, or leave out polish"):
+        fetch_scores("polish", tmp_path)
 
 
 def test_chorales_are_converted_but_for_those_kept_for_testing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a stand-in for music21, in one process: the real one was run by hand."""
-    names = ["bwv1.6.mxl", "bwv159.5.mxl", "bwv10.7.mxl", "bwv277.krn.xml", "riemenschneider.rntxt"]
-    corpus, converter = ModuleType("music21.corpus"), ModuleType("music21.converter")
-    corpus.getComposer = lambda _: names  # type: ignore[attr-defined]
+    """Two of music21's own; the first line of bwv269 is repeated, with its pickup."""
+    real = corpus.getComposer("bach")
+    chosen = [path for path in real if path.stem in ("bwv269", "bwv159.5", "bwv66.6")]
+    monkeypatch.setattr(corpus, "getComposer", lambda _: [*chosen, "bwv277.krn.xml"])
+    assert fetch_chorales(tmp_path, workers=1) == 2
+    found = {source.path.name: source for source in find_sources(tmp_path)}
+    assert found.keys() == {"bwv269.mid", "bwv66.6.mid"}
+    assert found["bwv269.mid"].style == "chorale"
+    assert found["bwv269.mid"].facts["source"] == "music21 corpus, bach/bwv269.mxl"
+    midi = MidiFile(found["bwv269.mid"].path)
+    voices = [strokes(track) for track in midi.tracks]
+    assert len(voices) == 4 and all(voices)
+    soprano = voices[0]
+    assert soprano[0] == (2.0, 67), "the pickup of 3/4 is the third beat"
+    line = [stroke for stroke in soprano if stroke[0] < 23]
+    assert [(beat + 21, pitch) for beat, pitch in line] == soprano[len(line) : 2 * len(line)]
+    assert [m.program for m in midi.tracks[0] if m.type == "program_change"] == [73]
 
-    class Parsed:
-        def write(self, form: str, fp: Path) -> None:
-            assert form == "midi"
-            write_tune(fp, 1)
 
-    def parse(path: Path) -> Parsed:
-        if path.name == "bwv10.7.mxl":
-            raise KeyError("a bar that music21 does not like")
-        return Parsed()
+SONG = """!!!COM: Elsner, Józef
+!!!CDT: 1769/06/01-1854/04/18
+!!!OTL: A song
+!!!ENC: A. B.
+**kern
+*M3/4
+=1
+4c
+4d
+4e
+=2
+2e
+4r
+=3:|!
+4f
+4f
+4f
+==
+*-
+"""
 
-    converter.parse = parse  # type: ignore[attr-defined]
-    for module in (ModuleType("music21"), corpus, converter):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    here = nullcontext(SimpleNamespace(map=map))
-    monkeypatch.setattr(sources, "ProcessPoolExecutor", lambda *_: here)
-    assert fetch_chorales(tmp_path) == 1
-    (found,) = find_sources(tmp_path)
-    assert (found.path.name, found.style) == ("bwv1.6.mid", "chorale")
-    assert found.facts["source"] == "music21 corpus, bach/bwv1.6.mxl"
+
+def test_scores_of_repositories_become_midi_with_what_they_say_of_themselves(
+    tmp_path: Path,
+) -> None:
+    polish = tmp_path / "polish"
+    for name, text in (("song", SONG), ("odd", SONG.replace("3:|!", ":|!")), ("no", "no score")):
+        target = polish / "pl-x" / "kern" / f"{name}.krn"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    lieder = tmp_path / "lieder"
+    (lieder / "scores" / "Bantock,_G" / "_" / "Two_Songs").mkdir(parents=True)
+    (lieder / "data").mkdir()
+    rows = "path\tname\tborn\tdied\nBantock,_G\tG. Bantock\t1868\t1946\n"
+    (lieder / "data" / "composers.tsv").write_text(rows)
+    two = converter.parse("tinyNotation: 4/4 c1 d1 e1 f1").makeMeasures()
+    for number, measure in zip((1, 2, 1, 2), two.getElementsByClass("Measure"), strict=True):
+        measure.number = number
+    two.write("mxl", fp=lieder / "scores" / "Bantock,_G" / "_" / "Two_Songs" / "lc1.mxl")
+    out = tmp_path / "data"
+    assert fetch_scores("lieder", out, commit(lieder).as_uri(), workers=1) == 2
+    assert fetch_scores("polish", out, commit(polish).as_uri(), workers=1) == 2
+    assert fetch_scores("polish", out, "https://nowhere.invalid/", workers=1) == 2, "kept"
+    found = {source.path.name: source for source in find_sources(out)}
+    assert found.keys() == {"lc1-1.mid", "lc1-2.mid", "song.mid", "odd.mid"}
+    song = found["song.mid"]
+    assert (song.style, song.facts["licence"]) == ("romantic", "CC BY 4.0")
+    assert song.facts["source"] == "pl-wnifc/humdrum-polish-scores, pl-x/kern/song.krn"
+    assert song.facts["maintainer"].endswith("encoded by A. B.")
+    assert beats(song.path) == [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14]
+    assert beats(found["odd.mid"].path) == [0, 1, 2, 3, 6, 7, 8], "repeats that make no sense"
+    movement = found["lc1-2.mid"]
+    assert movement.facts["title"] == "Two Songs" and movement.style == "romantic"
+    assert movement.group == found["lc1-1.mid"].group, "movements stay together"
+    assert beats(movement.path) == [0, 4]
+
+
+def beats(path: Path) -> list[float]:
+    return [beat for beat, _ in strokes(MidiFile(path).tracks[0])]
+
+
+def strokes(track: MidiTrack) -> list[tuple[float, int]]:
+    """When notes begin, in quarter notes, and their pitches, of a track of music21's 10,080."""
+    now, found = 0, []
+    for message in track:
+        now += message.time
+        if message.type == "note_on" and message.velocity:
+            found.append((now / 10_080, message.note))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rest", "metres"),
+    [
+        ([4, 4], 0, [(0, 4, 4)]),
+        ([1, 4, 3, 1, 4], 3, [(0, 4, 4)]),
+        ([4, 5, 4], 0, [(0, 4, 4), (4, 5, 4), (9, 4, 4)]),
+        ([4, 4, 3], 0, [(0, 4, 4)]),
+        ([4, 3.5, 4], 0, [(0, 4, 4), (4, 7, 8), (7.5, 4, 4)]),
+    ],
+)
+def test_bar_lines_fall_on_the_metre(
+    lengths: list[float], rest: float, metres: list[tuple[float, int, int]]
+) -> None:
+    layout = laid_out([Bar(Fraction(length), (4, 4)) for length in lengths])
+    assert float(layout.rest) == rest
+    assert [(float(start), *metre) for start, *metre in layout.metres] == metres
+
+
+@pytest.mark.parametrize(
+    ("born", "died", "style"),
+    [
+        ("1810/03/01", "1849/10/17", "romantic"),
+        ("1732", "1809", "classical"),
+        ("~1666", "1734/04/30", "baroque"),
+        ("1525", "1594", "renaissance"),
+        ("1881", "1971", "other"),
+        ("", "", "other"),
+        ("1990", "", "other"),
+    ],
+)
+def test_a_style_is_the_period_in_which_the_composer_died(born: str, died: str, style: str) -> None:
+    assert scores_module.style_of(born, died) == style
 
 
 def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:

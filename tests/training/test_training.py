@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import provenance
 import pytest
 import torch
 import trainer
 import weights
-from checkpoints import load_checkpoint, tokens_seen
+from attribution import together
+from checkpoints import history_of, load_checkpoint
 from copying import NO_WEIGHTS
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import compare, export_bundle, refuse_if_apart
 from loss import nats_per_note, summed_loss
 from model import ModelConfig, MusicModel
+from provenance import Training
 from recipe import SCHEDULES, TrainConfig
 from torch.nn import functional
 from trainer import train
@@ -253,9 +256,10 @@ def test_going_on_from_a_bundles_weights_begins_where_they_are(
 ) -> None:
     torch.manual_seed(4)
     released = MusicModel(small(), vocabulary_entries(make_tokenizer()))
-    save_weights(released, tmp_path / WEIGHTS_FILE, 1000)
+    earlier = Training("other", 3, 500, {}, 1000, "what it was")
+    save_weights(released, tmp_path / WEIGHTS_FILE, (earlier,))
     config = replace(SHORT, steps=1, peak=1e-9)
-    loaded, tokens_before = load_weights(tmp_path)
+    loaded, history = load_weights(tmp_path)
     tuned = train(
         dataset,
         small(),
@@ -263,34 +267,28 @@ def test_going_on_from_a_bundles_weights_begins_where_they_are(
         tmp_path / "m.pt",
         compile_model=False,
         start_from=loaded,
-        tokens_before=tokens_before,
+        history=history,
     )
     facts = load_checkpoint(tmp_path / "m.pt")[1]
-    assert tokens_seen(facts) == 1000 + config.tokens
+    assert history_of(facts) == (earlier, replace(dataset.provenance(), tokens=config.tokens))
     for a, b in zip(released.parameters(), tuned.parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-3)  # float16
     with pytest.raises(ValueError, match="weights.npz"):
         load_weights(tmp_path / "nowhere")
 
 
-def test_a_model_without_the_ids_before_is_taken_up_as_it_was(tmp_path: Path) -> None:
-    released = MusicModel(small(), vocabulary_entries(make_tokenizer()))
-    path = save_weights(released, tmp_path / "old.npz")
-    with np.load(path) as arrays:
-        old = {name: arrays[name] for name in arrays if name not in ("before", "before_meaning")}
-    np.savez(path, **old)
-    assert not load_weights(path)[0].before.any()
-
-
-def test_an_older_bundles_weights_count_the_tokens_that_its_manifest_names(tmp_path: Path) -> None:
-    path = save_weights(
-        MusicModel(small(), vocabulary_entries(make_tokenizer())), tmp_path / WEIGHTS_FILE
-    )
-    with np.load(path) as arrays:
-        np.savez(path, **{name: arrays[name] for name in arrays if name != "tokens_seen"})
-    assert load_weights(tmp_path)[1] == 0
-    (tmp_path / "bundle.json").write_text('{"training": {"tokens_seen": 77}}')
-    assert load_weights(tmp_path)[1] == 77
+def test_trainings_on_the_same_data_are_one_and_others_follow() -> None:
+    first = Training("a", 3, 100, {"CC0": {"me": {"x": 1}}}, 10, "songs")
+    more = provenance.extended((first,), replace(first, tokens=5, note=""))
+    assert more == (replace(first, tokens=15),)
+    other = Training("b", 4, 200, {"CC0": {"me": {"x": 3, "y": 0}}, "": {"": {"z": 2}}}, 7)
+    both = provenance.extended(more, other)
+    assert both == (*more, other) and provenance.tokens_of(both) == 22
+    assert provenance.from_json(provenance.to_json(both)) == both
+    assert together(training.credits for training in both) == {
+        "CC0": {"me": {"x": 3, "y": 0}},
+        "": {"": {"z": 2}},
+    }
 
 
 def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
@@ -307,7 +305,7 @@ def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
     command = [sys.executable, weights.__file__, f"--checkpoint={checkpoint}", f"--out={kept}"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.startswith(f"{kept}: ") and "after 0.0 million tokens" in said
-    assert load_weights(kept)[1] == SHORT.steps * SHORT.tokens
+    assert provenance.tokens_of(load_weights(kept)[1]) == SHORT.steps * SHORT.tokens
 
 
 def test_minutes_become_steps(dataset: Dataset) -> None:

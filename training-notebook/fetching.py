@@ -1,0 +1,63 @@
+"""What all fetching of public music shares: clones, manifests, and the error with its way round.
+
+Knows neither sources nor music.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+CLONE_TIMEOUT_S = 1800
+
+
+class FetchError(RuntimeError):
+    """A source cannot be fetched; the message names it and the way round."""
+
+
+def cloned(url: str, folder: Path, places: Collection[str]) -> Path:
+    """A shallow clone of ``url`` in ``folder`` that has only ``places``; all without any."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    clone = ["git", "clone", "--quiet", "--depth", "1", "--filter=blob:none"]
+    commands: list[Sequence[str | Path]] = [[*clone, url, folder]]
+    if places:
+        commands = [
+            [*clone, "--sparse", url, folder],
+            ["git", "-C", folder, "sparse-checkout", "set", *places],
+        ]
+    print(f"cloning {url} ...")
+    try:
+        for command in commands:
+            environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}  # fail instead of asking
+            subprocess.run(
+                command,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=CLONE_TIMEOUT_S,
+                env=environment,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1][:200]
+        raise FetchError(
+            f"{url} cannot be cloned ({said}): download it yourself, unpack it, and give the "
+            "folders you want to dataset.py --data"
+        ) from error
+    return folder
+
+
+def write_manifest(folder: Path, rows: list[dict[str, str]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    partly = folder / "manifest.partial"
+    with partly.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    partly.replace(folder / "manifest.csv")
+
+
+def count_midi(folder: Path) -> int:
+    return sum(path.suffix.lower() == ".mid" for path in folder.rglob("*"))
