@@ -48,11 +48,11 @@ composer, and what it writes is not a transcription of anything.
 Pieces by style: {", ".join(f"{style} {pieces}" for style, pieces in training["styles"].items())}.
 
 {data_note.strip() or NO_NOTE}
-{_before(training.get("trained_before", ()))}
+
 bundle.json also holds what the training pieces are like: of each its plan of form (which bars return
 to which, without a note), how many there are of each style, metre and tempo, and weights of copies
 that were fitted on some of them.
-
+{_before(training.get("trained_before", ()))}
 ## Figures
 | what | value |
 |---|---|
@@ -77,19 +77,20 @@ Western notated music only, pitches 24 to 103, twelve instrument families.
 
 
 def _before(trainings: Sequence[Mapping[str, Any]]) -> str:
-    """What the weights had learned before this training, oldest first."""
-    return "".join(
-        f"""
-Before that, its weights were trained on {training["tokens"]:,} tokens of {training["pieces"]:,} pieces (data set {training["dataset_sha256"][:12]}, {training["dataset_tokens"]:,} tokens):
-
-{_quoted(training["note"].strip() or NO_NOTE.strip())}
-"""
-        for training in trainings
-    )
+    """What the weights had learned before this training."""
+    if not trainings:
+        return ""
+    parts = [
+        f"{number}. {training['tokens']:,} tokens of {training['pieces']:,} pieces (data set "
+        f"{training['dataset_sha256'][:12]}, {training['dataset_tokens']:,} tokens):\n\n"
+        + _quoted(training["note"].strip() or NO_NOTE.strip())
+        for number, training in enumerate(trainings, start=1)
+    ]
+    return "\n".join(["\n### What its weights had learned before", *parts]) + "\n"
 
 
 def _quoted(text: str) -> str:
-    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+    return "\n".join(f"   > {line}".rstrip() for line in text.splitlines())
 
 
 def _compared(evaluation: Mapping[str, Any]) -> str:

@@ -57,7 +57,6 @@ def test_what_the_weights_learned_before_stands_in_the_card() -> None:
     card = model_card(
         {**FACTS, "trained_before": [{**before, "note": "Hymns of\nmy village."}]}, "My own songs."
     )
-    assert "trained on 700 tokens of 7 pieces (data set 0123456789ab, 70 tokens)" in card
-    assert "> Hymns of\n> my village.\n" in card and card.index("My own songs") < card.index(
-        "> Hymns"
-    )
+    assert "1. 700 tokens of 7 pieces (data set 0123456789ab, 70 tokens):\n" in card
+    assert "   > Hymns of\n   > my village.\n" in card.partition("My own songs")[2]
+    assert "had learned before" not in model_card(FACTS)
