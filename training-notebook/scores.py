@@ -46,15 +46,18 @@ class Score:
 def style_of(born: str, died: str) -> str:
     """The period of a composer, by the year of death; "other" where no year is known.
 
-    Example: Chopin, 1810 to 1849, is romantic; Haydn, 1732 to 1809, classical.
+    Who died after 1820 is classical if born before 1775, and later music is "other", too.
+    Example: Beethoven, 1770 to 1827, is classical; Schubert, 1797 to 1828, romantic.
     """
     birth, death = (int(y[0]) if (y := _YEAR.findall(text)) else 0 for text in (born, died))
     death = death or (birth + 60 if birth else 0)
     if not death:
         return "other"
-    limits = ((1400, "medieval"), (1610, "renaissance"), (1760, "baroque"), (1835, "classical"))
-    period = next((name for limit, name in limits if death < limit), "romantic")
-    return "other" if birth > 1880 else period
+    if birth >= 1880:
+        return "other"
+    late = "classical" if 0 < birth < 1775 else "romantic"
+    limits = ((1400, "medieval"), (1600, "renaissance"), (1750, "baroque"), (1821, "classical"))
+    return next((name for limit, name in limits if death < limit), late)
 
 
 def openscore(clone: Path, folder: Path) -> Iterator[Score]:

@@ -22,6 +22,7 @@ from archive_facts import (
 from dataset import Dataset, make_tokenizer, vocabulary_entries
 from export import export_bundle, release
 from model import ModelConfig
+from provenance import Training
 from recipe import TrainConfig
 from trainer import train
 from weights import load_weights
@@ -187,13 +188,18 @@ def test_the_export_writes_plans_shares_and_weights(dataset: Dataset, tmp_path: 
         context=64,
     )
     recipe = TrainConfig(steps=2, tokens=256, short_context=32, warmup_steps=1)
-    train(dataset, config, recipe, tmp_path / "m.pt", compile_model=False)
+    earlier = Training("other", 3, 70, {"CC0 1.0": {"A. B.": {"Old song": 0}}}, 700, "Old songs.")
+    train(dataset, config, recipe, tmp_path / "m.pt", compile_model=False, history=(earlier,))
     bundle = release(tmp_path / "m.pt", dataset, tmp_path / "model", float32=True)
     assert set(bundle.copying) == {"suffix", "suffix_in_new_bars", "plan"}
     assert any(bundle.plans.values()) and any(bundle.archive.values())
     assert bundle.training["steps"] == 2
-    assert load_weights(tmp_path / "model")[1] == (replace(dataset.provenance(), tokens=512),)
-    assert "a folder of files" in (tmp_path / "model" / "ATTRIBUTION.md").read_text()
+    assert bundle.training["tokens_seen"] == 700 + 512
+    this = replace(dataset.provenance(), tokens=512)
+    assert load_weights(tmp_path / "model")[1] == (earlier, this)
+    named = (tmp_path / "model" / "ATTRIBUTION.md").read_text()
+    assert "A. B.: Old song" in named and "a folder of files" in named
+    assert "> Old songs." in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     before = (tmp_path / "model" / "bundle.json").read_bytes()
     other = replace(dataset, test=~dataset.test)
     with pytest.raises(SystemExit, match="another data set"):

@@ -253,7 +253,7 @@ def test_scores_of_repositories_become_midi_with_what_they_say_of_themselves(
     found = {source.path.name: source for source in find_sources(out)}
     assert found.keys() == {"lc1-1.mid", "lc1-2.mid", "song.mid", "odd.mid"}
     song = found["song.mid"]
-    assert (song.style, song.facts["licence"]) == ("romantic", "CC BY 4.0")
+    assert (song.style, song.facts["licence"]) == ("classical", "CC BY 4.0")
     assert song.facts["source"] == "pl-wnifc/humdrum-polish-scores, pl-x/kern/song.krn"
     assert song.facts["maintainer"].endswith("encoded by A. B.")
     assert beats(song.path) == [0, 1, 2, 3, 6, 7, 8, 9, 12, 13, 14]
@@ -301,6 +301,8 @@ def test_bar_lines_fall_on_the_metre(
     [
         ("1810/03/01", "1849/10/17", "romantic"),
         ("1732", "1809", "classical"),
+        ("1770", "1827", "classical"),
+        ("1797", "1828", "romantic"),
         ("~1666", "1734/04/30", "baroque"),
         ("1525", "1594", "renaissance"),
         ("1881", "1971", "other"),
