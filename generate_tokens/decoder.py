@@ -7,7 +7,6 @@ bundle describes; not what the tokens mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from generate_tokens.bundle import Bundle
 from generate_tokens.errors import BundleError
-from generate_tokens.inputs import LOOKED_UP, MULTI_HOT, Inputs
+from generate_tokens.inputs import LOOKED_UP, MULTI_HOT, TICK, Inputs, Told
 
 ROTARY_ROW = "rotary_row"
 
@@ -84,11 +83,11 @@ class Decoder:
         self._ticks = np.zeros((slots, 1))
         self._angles = np.zeros((slots, len(self._by_tick)))
         self._first_rows = self.context * np.arange(slots)[:, None]
-        self._looked_up = [np.zeros((slots, 1), np.int64) for _ in LOOKED_UP]
+        self._looked_up = [(name, np.zeros((slots, 1), np.int64)) for name in LOOKED_UP]
         self._rotary_row = np.zeros((slots, 1), np.int64)
         self._sounding = np.zeros((slots, 1, self._pitches), np.float32)
         self._new: dict[str, NDArray[Any]] = {
-            **dict(zip(LOOKED_UP, self._looked_up, strict=True)),
+            **dict(self._looked_up),
             ROTARY_ROW: self._rotary_row,
             MULTI_HOT: self._sounding,
         }
@@ -147,17 +146,15 @@ class Decoder:
         last: NDArray[np.float32] = self.logits[slot]
         return last
 
-    def put(self, slot: int, looked_up: Sequence[int], tick: int, sounding: int) -> None:
-        """The token that the next `step` takes in a slot.
+    def put(self, slot: int, told: Told) -> None:
+        """The token that the next `step` takes in a slot; its tick counts from the window's first.
 
-        Args:
-            looked_up: in the order of `LOOKED_UP`.
-            tick: counts from the window's first.
-            sounding: `MusicState.sounding`.
+        ``told`` has the fields of `Inputs`.
         """
-        for array, value in zip(self._looked_up, looked_up, strict=True):
-            array[slot, 0] = value
-        self._ticks[slot, 0] = tick
+        for name, array in self._looked_up:
+            array[slot, 0] = told[name]
+        self._ticks[slot, 0] = told[TICK]
+        sounding = told[MULTI_HOT]
         changed = sounding ^ self._sounding_bits[slot]
         self._sounding_bits[slot] = sounding
         while changed:

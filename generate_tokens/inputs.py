@@ -47,7 +47,9 @@ class Tracked:
 
 
 TRACKED = tuple(field.name for field in fields(Tracked))
-TICK_COLUMN = TRACKED.index("tick")
+
+# Of one token: the fields of `Tracked` or of `Inputs` by name, ``sounding_now`` a bit a pitch.
+Told = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,12 @@ class Inputs:
         columns: dict[str, Any] = {name: array[rows] for name, array in self}
         return Inputs(**columns)
 
-    def row(self, index: int) -> tuple[tuple[int, ...], int, int]:
-        """Of one token: what is looked up, its tick, and its sounding pitches as bits."""
-        looked_up = tuple(int(getattr(self, name)[index]) for name in LOOKED_UP)
-        sounding = sum(1 << int(pitch) for pitch in np.flatnonzero(self.sounding_now[index]))
-        return looked_up, int(self.tick[index]), sounding
+    def told(self, index: int) -> Told:
+        """Of one token what `Decoder.put` takes."""
+        told = {name: int(array[index]) for name, array in self if name != MULTI_HOT}
+        return told | {
+            MULTI_HOT: sum(1 << int(p) for p in np.flatnonzero(self.sounding_now[index]))
+        }
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.int64] | NDArray[np.float32]]]:
         """(name, array) of each field."""
@@ -122,19 +125,27 @@ class Recorder:
     """Collects what `Tracked` has of each token from a `MusicState`.
 
     Attributes:
-        rows: a token's values in the order of `Tracked`; ``sounding_now`` as in `MusicState`.
+        rows: a token's values by the names of `Tracked`; ``sounding_now`` as in `MusicState`.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.rows: list[tuple[int, int, int, int, int]] = []
-        self._before_the_piece = (0, vocabulary.programs, 0, 0, 0)
+        self.rows: list[Told] = []
+        self._before_the_piece = dict.fromkeys(TRACKED, 0) | {
+            "current_program": vocabulary.programs
+        }
         self._bytes = (vocabulary.pitches + 7) // 8
 
     def record(self, state: MusicState, bars_left: int = 0) -> None:
         """Appends the row of the token that ``state`` took last."""
-        position = max(state.position, 0)
-        form = form_of(state.bars_before + state.bars, bars_left)
-        self.rows.append((position, state.program, form, state.tick, state.sounding))
+        self.rows.append(
+            {
+                "position_in_bar": max(state.position, 0),
+                "current_program": state.program,
+                "place_in_form": form_of(state.bars_before + state.bars, bars_left),
+                "tick": state.tick,
+                "sounding_now": state.sounding,
+            }
+        )
 
     def tracked(self, start: int = 0, stop: int | None = None, prefix: int = 0) -> Tracked:
         """The rows from ``start`` to ``stop``, behind ``prefix`` tokens that no music precedes.
@@ -143,15 +154,17 @@ class Recorder:
             prefix: with it the ticks count from the first of the rows.
         """
         rows = self.rows[start:stop]
-        origin = rows[0][TICK_COLUMN] if prefix and rows else 0
+        origin = rows[0][TICK] if prefix and rows else 0
         rows = [self._before_the_piece] * prefix + rows
-        columns = list(zip(*rows, strict=True)) or [()] * len(TRACKED)
-        packed = b"".join(bits.to_bytes(self._bytes, "little") for bits in columns[-1])
-        tick = np.array(columns[TICK_COLUMN], np.int32)
+        columns = {name: [row[name] for row in rows] for name in TRACKED}
+        tick = np.array(columns.pop(TICK), np.int32)
         tick[prefix:] -= origin
-        position, program, form = (np.array(c, np.uint8) for c in columns[:TICK_COLUMN])
-        sounding = np.frombuffer(packed, np.uint8).reshape(-1, self._bytes)
-        return Tracked(position, program, form, tick, sounding)
+        packed = b"".join(bits.to_bytes(self._bytes, "little") for bits in columns.pop(MULTI_HOT))
+        return Tracked(
+            **{name: np.array(column, np.uint8) for name, column in columns.items()},
+            sounding_now=np.frombuffer(packed, np.uint8).reshape(-1, self._bytes),
+            tick=tick,
+        )
 
 
 def tracked_of(ids: Iterable[int], vocabulary: Vocabulary) -> Tracked:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from generate_tokens.decoder import Decoder
 from generate_tokens.ending import LAST_BARS, Ending
 from generate_tokens.form import LastChord, Plan
-from generate_tokens.inputs import PAD_ID, TICK_COLUMN, Inputs, Recorder
+from generate_tokens.inputs import PAD_ID, TICK, Inputs, Recorder
 from generate_tokens.memory import CopyWeights, Memory
 from generate_tokens.stasis import Stasis
 from generate_tokens.state import (
@@ -125,16 +125,16 @@ class TokenSequence:
 
         The ticks of `put` count from the same token from now on.
         """
-        self._origin_tick = self._recorder.rows[start][TICK_COLUMN] if start < stop else 0
+        self._origin_tick = self._recorder.rows[start][TICK] if start < stop else 0
         ids = np.array(self._told[1 : 1 + PREFIX] + self.body[start:stop], np.int64)
         return Inputs.of_window(ids, self._recorder.tracked(start, stop, PREFIX), self._pitches)
 
     def put(self, decoder: Decoder, slot: int, index: int) -> None:
         """The token at ``index`` of the body is the next that the decoder takes in ``slot``."""
-        position, program, form, tick, sounding = self._recorder.rows[index]
+        row = self._recorder.rows[index]
         three, two, one, token = self._told[index : index + 4]
-        looked_up = (token, one, two, three, position, program, form)
-        decoder.put(slot, looked_up, tick - self._origin_tick, sounding)
+        before = {"one_before": one, "two_before": two, "three_before": three}
+        decoder.put(slot, {**row, **before, "ids": token, TICK: row[TICK] - self._origin_tick})
 
 
 class Batch:

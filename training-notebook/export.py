@@ -198,7 +198,7 @@ def compare(
     worst, divergence = 0.0, []
     for n in (p for p in positions if p < len(window.targets)):
         prefilled = decoder.prefill(0, window.inputs[:n]).copy()
-        decoder.put(0, *window.inputs.row(n))
+        decoder.put(0, window.inputs.told(n))
         stepped = decoder.step()[0].copy()
         for got, want in ((prefilled, reference[n - 1]), (stepped, reference[n])):
             worst = max(worst, float(np.abs(got - want).max()))

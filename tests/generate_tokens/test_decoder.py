@@ -35,7 +35,7 @@ def test_prefilling_and_stepping_give_the_same_logits(tiny_bundle: Path) -> None
     whole = decoder.prefill(0, inputs).copy()
     decoder.prefill(0, inputs[:5])
     for i in range(5, 20):
-        decoder.put(0, *inputs.row(i))
+        decoder.put(0, inputs.told(i))
         stepped = decoder.step()[0]
     assert np.abs(stepped - whole).max() < 1e-4
     assert decoder.row == 20
@@ -51,12 +51,12 @@ def test_each_slot_goes_its_own_way(tiny_bundle: Path) -> None:
         decoder.prefill(slot, pieces[slot][:10])
     for i in range(10, 20):
         for slot in range(3):
-            decoder.put(slot, *pieces[slot].row(i))
+            decoder.put(slot, pieces[slot].told(i))
         decoder.step(3)
     decoder.move(2, 0)  # the first has ended
     for i in range(20, 30):
         for slot, piece in enumerate((2, 1)):
-            decoder.put(slot, *pieces[piece].row(i))
+            decoder.put(slot, pieces[piece].told(i))
         logits = decoder.step(2)
     assert np.abs(logits[0] - alone[2]).max() < 1e-4
     assert np.abs(logits[1] - alone[1]).max() < 1e-4
@@ -66,7 +66,7 @@ def test_each_slot_goes_its_own_way(tiny_bundle: Path) -> None:
 def test_steps_in_a_row_leave_no_memory_behind(tiny_bundle: Path) -> None:
     decoder = Decoder(Bundle.load(tiny_bundle), slots=2)
     inputs = random_inputs(decoder, 64)
-    rows = [inputs.row(i) for i in range(64)]
+    rows = [inputs.told(i) for i in range(64)]
     left, used = [], []
     for _ in range(4):  # of which the best: other tests' garbage may be collected meanwhile
         for slot in range(2):
@@ -76,7 +76,7 @@ def test_steps_in_a_row_leave_no_memory_behind(tiny_bundle: Path) -> None:
                 tracemalloc.start()
                 before = tracemalloc.get_traced_memory()[0]
             for slot in range(2):
-                decoder.put(slot, *rows[i])
+                decoder.put(slot, rows[i])
             decoder.step(2)
         after, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from generate_tokens.inputs import (
+    BEFORE,
     INPUTS,
     LOOKED_UP,
     PAD_ID,
@@ -40,10 +41,11 @@ def test_each_token_is_told_with_the_three_before_it() -> None:
 
 def test_a_row_is_what_the_arrays_say() -> None:
     inputs = Inputs.of_window(np.array(IDS), tracked_of(IDS, VOCABULARY), VOCABULARY.pitches)
-    looked_up, tick, sounding = inputs.row(6)
-    assert looked_up == tuple(getattr(inputs, name)[6] for name in LOOKED_UP)
-    assert looked_up[:4] == tuple(IDS[6:2:-1])
-    assert (tick, sounding) == (0, 1 << 60 - VOCABULARY.lowest_pitch)
+    told = inputs.told(6)
+    assert told.keys() == set(INPUTS)
+    assert all(told[name] == getattr(inputs, name)[6] for name in LOOKED_UP)
+    assert [told[name] for name in ("ids", *BEFORE)] == IDS[6:2:-1]
+    assert (told["tick"], told["sounding_now"]) == (0, 1 << 60 - VOCABULARY.lowest_pitch)
 
 
 def test_ticks_behind_a_prefix_count_from_the_first_row() -> None:
