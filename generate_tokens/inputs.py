@@ -58,10 +58,10 @@ class Inputs:
 
     ids and, as ``one_before`` to ``three_before``, the ids before them in the window, `PAD_ID`
     before its first: int64 [T]. Attention in one layer can then find where the music was like this
-    before (LOG.md: 9 % fewer nats after 2.8M tokens, but none after 10M). position_in_bar, current_program,
-    place_in_form: int64 [T], as in `Tracked`. sounding_now: float32 [T, pitches], zeros and ones.
-    tick: float32 [T], counted from the first token of the piece in the window; it turns the
-    attention's queries and keys.
+    before (LOG.md: 9 % fewer nats after 2.8M tokens, but none after 10M). position_in_bar,
+    current_program, place_in_form: int64 [T], as in `Tracked`. sounding_now: float32 [T, pitches],
+    zeros and ones. tick: float32 [T], counted from the first token of the piece in the window; it
+    turns the attention's queries and keys.
     """
 
     ids: NDArray[np.int64]
