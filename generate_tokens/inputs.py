@@ -99,10 +99,9 @@ class Inputs:
 
     def told(self, index: int) -> Told:
         """Of one token what `Decoder.put` takes."""
-        told = {name: int(array[index]) for name, array in self if name != MULTI_HOT}
-        return told | {
-            MULTI_HOT: sum(1 << int(p) for p in np.flatnonzero(self.sounding_now[index]))
-        }
+        sounding = sum(1 << int(pitch) for pitch in np.flatnonzero(self.sounding_now[index]))
+        numbers = {name: int(array[index]) for name, array in self if name != MULTI_HOT}
+        return {**numbers, MULTI_HOT: sounding}
 
     def __iter__(self) -> Iterator[tuple[str, NDArray[np.int64] | NDArray[np.float32]]]:
         """(name, array) of each field."""

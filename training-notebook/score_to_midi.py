@@ -18,7 +18,7 @@ from typing import Any
 from symusic.core import ScoreTick, TempoTick, TimeSignatureTick
 
 MOST_PARTIAL_BARS = 6  # pieces of one bar, as at a repeat sign in the middle of it
-QPM = 90.0  # of a score that gives no tempo
+QPM = 90.0  # unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,15 @@ def midi_files(target: Path) -> list[Path]:
     return list(itertools.takewhile(Path.exists, numbered))
 
 
-def convert(score: Path, target: Path, programs: Mapping[str, int] | None = None) -> None:
+def convert(
+    score: Path, target: Path, programs: Mapping[str, int] | None = None, qpm: float = QPM
+) -> None:
     """Writes ``score`` as MIDI, each movement to a file of its own (see `midi_files`).
 
     Args:
         programs: General MIDI programs, from 0, by the name of the part; "" is for all others.
             Without it the parts have music21's.
+        qpm: quarter notes a minute of a score that gives no tempo.
 
     Raises whatever music21 does; then nothing is written.
     """
@@ -109,7 +112,7 @@ def convert(score: Path, target: Path, programs: Mapping[str, int] | None = None
     partly = []
     for number, movement in enumerate(movements, start=1):
         partly.append(target.with_suffix(f".{number}.partial"))
-        _write(movement, partly[-1], programs)
+        _write(movement, partly[-1], programs, qpm)
     # The first one last: where it is, all are.
     for number, path in reversed(list(enumerate(partly, start=1))):
         alone = len(partly) == 1
@@ -127,7 +130,7 @@ def _movements(score: Any) -> Iterator[Any]:
         yield score.measures(start, end, indicesNotNumbers=True)
 
 
-def _write(movement: Any, target: Path, programs: Mapping[str, int] | None) -> None:
+def _write(movement: Any, target: Path, programs: Mapping[str, int] | None, qpm: float) -> None:
     try:
         movement = movement.expandRepeats()
     except import_module("music21.repeat").ExpanderException:
@@ -142,7 +145,7 @@ def _write(movement: Any, target: Path, programs: Mapping[str, int] | None) -> N
         midi.time_signatures.append(TimeSignatureTick(int(start * ticks), *metre))
     if not list(movement.recurse().getElementsByClass("MetronomeMark")):
         midi.tempos.clear()
-        midi.tempos.append(TempoTick(0, QPM))
+        midi.tempos.append(TempoTick(0, qpm))
     for number in reversed(range(len(midi.tracks))):
         track = midi.tracks[number]
         if not len(track.notes):

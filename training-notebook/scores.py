@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 # The scores name the voices, not the instruments: those that the chorales were written over.
 CHORALE_PROGRAMS = {"Soprano": 73, "Alto": 68, "Tenor": 60, "Bass": 70, "": 48}
+CHORALE_QPM = 80.0
 
 _YEAR = re.compile(r"\d{4}")
 _RECORD = re.compile(r"^!!!(\w+):[ \t]*(\S.*?)\s*$", re.MULTILINE)  # of a kern file
@@ -159,7 +160,8 @@ def fetch_chorales(out: Path, workers: int | None = None) -> int:
         for path in map(Path, import_module("music21.corpus").getComposer("bach"))
         if path.name.startswith("bwv") and path.suffix == ".mxl" and not reserved.holds(path)
     ]
-    return _converted("chorales", folder, scores, workers, CHORALE_PROGRAMS)
+    by = partial(convert, programs=CHORALE_PROGRAMS, qpm=CHORALE_QPM)
+    return _converted("chorales", folder, scores, workers, by)
 
 
 def _require_music21(name: str) -> None:
@@ -175,7 +177,7 @@ def _converted(
     folder: Path,
     scores: Iterable[Score],
     workers: int | None,
-    programs: dict[str, int] | None = None,
+    by: Callable[[Path, Path], None] = convert,
 ) -> int:
     """Converts what is missing, writes the manifest, and counts the files."""
     scores = list(scores)
@@ -184,12 +186,13 @@ def _converted(
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
-            done = pool.map(partial(_convert_one, programs=programs), missing)
+            done = pool.map(partial(_convert_one, by=by), missing)
             failed = [n for n in tqdm(done, f"converting {name}", len(missing), disable=None) if n]
     except BrokenProcessPool as error:
         raise FetchError(f"a process that converts {name} was killed: run this again") from error
     if failed:
-        print(f"music21 could not convert {len(failed)} scores: {', '.join(failed[:5])} ...")
+        print(f"music21 could not convert {len(failed)} scores, the first of them:")
+        print(*failed[:5], sep="\n")
     rows = [
         {"file": file.relative_to(folder).as_posix(), **score.facts}
         for score in scores
@@ -200,14 +203,15 @@ def _converted(
     return count_midi(folder)
 
 
-def _convert_one(job: tuple[Path, Path], programs: dict[str, int] | None) -> str:
-    """Converts one score; its name if that failed."""
+def _convert_one(job: tuple[Path, Path], by: Callable[[Path, Path], None]) -> str:
+    """Converts one score; if that failed, its name and the reason."""
     score, target = job
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        convert(score, target, programs)
-    except Exception:  # noqa: BLE001  # music21 raises of all kinds; the others are still wanted
+        by(score, target)
+    except Exception as error:  # noqa: BLE001  # music21 raises of all kinds; the others are still wanted
         for partly in target.parent.glob(f"{target.stem}.*.partial"):
             partly.unlink()
-        return score.name
+        said = str(error).partition("\n")[0][:100] or type(error).__name__
+        return f"{score.name}: {said}"
     return ""

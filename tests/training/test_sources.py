@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 from email.message import Message
 from fractions import Fraction
@@ -19,7 +20,7 @@ import scores as scores_module
 import sources
 from archive import find_sources
 from fetching import FetchError
-from mido import MidiFile, MidiTrack
+from mido import MidiFile, MidiTrack, tempo2bpm
 from score_to_midi import Bar, laid_out
 from scores import fetch_chorales, fetch_scores
 from sources import fetch, fetch_archive, fetch_mutopia, mutopia_rows
@@ -205,6 +206,8 @@ def test_chorales_are_converted_but_for_those_kept_for_testing(
     line = [stroke for stroke in soprano if stroke[0] < 23]
     assert [(beat + 21, pitch) for beat, pitch in line] == soprano[len(line) : 2 * len(line)]
     assert [m.program for m in midi.tracks[0] if m.type == "program_change"] == [73]
+    tempi = [tempo2bpm(m.tempo) for track in midi.tracks for m in track if m.type == "set_tempo"]
+    assert tempi == [pytest.approx(80)]
 
 
 SONG = """!!!COM: Elsner, Józef
@@ -230,7 +233,7 @@ SONG = """!!!COM: Elsner, Józef
 
 
 def test_scores_of_repositories_become_midi_with_what_they_say_of_themselves(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     polish = tmp_path / "polish"
     for name, text in (("song", SONG), ("odd", SONG.replace("3:|!", ":|!")), ("no", "no score")):
@@ -249,6 +252,9 @@ def test_scores_of_repositories_become_midi_with_what_they_say_of_themselves(
     out = tmp_path / "data"
     assert fetch_scores("lieder", out, commit(lieder).as_uri(), workers=1) == 2
     assert fetch_scores("polish", out, commit(polish).as_uri(), workers=1) == 2
+    assert re.search(
+        r"not convert 1 scores, the first of them:\nno\.krn: \w", capsys.readouterr().out
+    )
     assert fetch_scores("polish", out, "https://nowhere.invalid/", workers=1) == 2, "kept"
     found = {source.path.name: source for source in find_sources(out)}
     assert found.keys() == {"lc1-1.mid", "lc1-2.mid", "song.mid", "odd.mid"}
