@@ -114,7 +114,7 @@ esac
   die "--alarm-email must look like me@example.org, not '$alarm_email'"
 # The scheduler would refuse these only after everything else was made.
 "$PYTHON" -c 'import sys
-from local_aws.cron import ScheduleExpressionError, check_expression, check_timezone
+from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
 for option, check, value in (("--schedule", check_expression, sys.argv[1]), ("--timezone", check_timezone, sys.argv[2])):
     try:
         check(value)
@@ -132,8 +132,8 @@ name_limit=$((63 - ${#region} - 24)) # a bucket's name less '-artifacts-', accou
 ((${#name} <= name_limit)) || die "--name may have $name_limit characters in $region (bucket names end at 63), '$name' has ${#name}"
 
 [[ $action != deploy ]] || "$PYTHON" -c 'import sys
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import BundleError
+from contract.bundle import Bundle
+from contract.errors import BundleError
 try:
     Bundle.load(sys.argv[1])
 except BundleError as error:
@@ -209,19 +209,16 @@ deployed() { # file field default
 say "deploying $name to ${AWS_ENDPOINT_URL:-AWS}, account $account, $region"
 mkdir -p build
 for folder in generate_tokens midi_save; do
-  layers/build.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip" & pids+=($!)
+  deploy/build_layer.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip" & pids+=($!)
 done
 join
-pack() { "$PYTHON" layers/pack.py "$@"; }
+pack() { "$PYTHON" deploy/pack.py "$@"; }
 pack "$work/model.zip" "model/model.onnx=$bundle/model.onnx" "model/tokenizer.json=$bundle/tokenizer.json" \
   "model/bundle.json=$bundle/bundle.json" "model/MODEL_CARD.md=$bundle/MODEL_CARD.md" >"$work/model.zip.json"
 # Not compressed: these few kilobytes must be the same bytes with every zlib, or code would be sent anew.
-pack "$work/generate-tokens.zip" --stored --suffix .py generate_tokens=generate_tokens >"$work/generate-tokens.zip.json"
-shared=()
-for module in __init__ border bundle errors form metrics request storage; do
-  shared+=("generate_tokens/$module.py=generate_tokens/$module.py")
-done
-pack "$work/midi-save.zip" --stored --suffix .py midi_save=midi_save "${shared[@]}" >"$work/midi-save.zip.json"
+shared=(contract=contract music=music)
+pack "$work/generate-tokens.zip" --stored --suffix .py "${shared[@]}" generate_tokens=generate_tokens >"$work/generate-tokens.zip.json"
+pack "$work/midi-save.zip" --stored --suffix .py "${shared[@]}" midi_save=midi_save >"$work/midi-save.zip.json"
 refuse_if_too_large generate-tokens dependencies="build/generate_tokens-$runtime-$arch.zip" model="$work/model.zip" code="$work/generate-tokens.zip"
 refuse_if_too_large midi-save dependencies="build/midi_save-$runtime-$arch.zip" model="$work/model.zip" code="$work/midi-save.zip"
 

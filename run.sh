@@ -11,6 +11,6 @@ RUN_BEGUN=$(date +%s)
 for variable in "${!AWS_@}"; do unset "$variable"; done
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
-source local_aws/venv.sh
-ensure_venv local_aws/requirements.txt
-exec .venv/bin/python -m local_aws.compose "$@"
+source venv.sh
+ensure_venv local_run/requirements.txt
+exec .venv/bin/python -m local_run.compose "$@"

@@ -17,7 +17,7 @@ if curl --silent --fail --max-time 3 --output /dev/null "$torch_cpu/torch/" 2>/d
   export PIP_EXTRA_INDEX_URL="$torch_cpu ${PIP_EXTRA_INDEX_URL:-}"
 fi
 
-source local_aws/venv.sh
+source venv.sh
 ensure_venv requirements.txt || exit 1
 
 failed=()
@@ -37,7 +37,7 @@ check 'statelint' statelint statemachine.asl.json
 runtime=$("$PYTHON" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 arch=$(uname -m | sed 's/aarch64/arm64/; s/amd64/x86_64/')
 for folder in generate_tokens midi_save; do
-  check "layer of $folder" layers/build.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip"
+  check "layer of $folder" deploy/build_layer.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip"
 done
 check 'functions'"'"' runtime' "$PYTHON" -c 'from pathlib import Path
 from local_aws.runtime import ensure_runtime

@@ -4,7 +4,7 @@ The whole of composing (decoder, grammar, sampling, choice) in this process, wit
 Pieces in every style of the bundle; numbers of candidates take turns, so that a busy machine slows
 all alike.
 
-    python benchmarks/candidates.py [--bundle layers/model] [--pieces 24] [--seconds 90]
+    python -m benchmarks.candidates [--bundle layers/model] [--pieces 24] [--seconds 90]
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from contract.request import parse_request
 from generate_tokens.compose import Composer
-from generate_tokens.request import parse_request
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 CANDIDATES = (1, 2, 4, 8)

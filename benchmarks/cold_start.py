@@ -1,12 +1,12 @@
 """What a cold start of the two functions costs in CPU seconds, and which part of it costs what.
 
 Each measurement is a new process that sees what a function's instance sees: AWS's runtime client,
-the layer that layers/build.sh makes (built first when it is not there), the code as source, the
-bundle. The processes take turns, because a machine's speed drifts. S3 is moto in this process,
+the layer that deploy/build_layer.sh makes (built first when it is not there), the code as source,
+the bundle. The processes take turns, because a machine's speed drifts. S3 is moto in this process,
 which does not count, over plain HTTP: on AWS, TLS adds about 20 ms to the first call. Does not know
 what Lambda does before Python starts: fetching the layers, starting the machine.
 
-    python benchmarks/cold_start.py [--repeats 7] [--against COMMIT]
+    python -m benchmarks.cold_start [--repeats 7] [--against COMMIT]
 
 With --against the functions of another commit are measured too, in the same turns. What the lines
 mean: init is what Lambda calls so, from the start of Python to the loaded handler; cold is what a
@@ -34,8 +34,6 @@ from statistics import median
 from typing import Any
 
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from local_aws.packages import unpack
 from local_aws.runtime import ensure_runtime
@@ -70,7 +68,7 @@ STAGES = {
     "generate_tokens": {
         "bundle": "import os; bundle = handler.Bundle.load(os.environ['MODEL_DIR'])",
         "session": "handler.Composer(bundle)",
-        "s3_client": "import generate_tokens.storage as storage; storage.make_s3_client()",
+        "s3_client": "import contract.token_files as storage; storage.make_s3_client()",
     },
     "midi_save": {
         "bundle": "import os; bundle = handler.Bundle.load(os.environ['MODEL_DIR'])",
@@ -92,12 +90,12 @@ def lay_out(function: str, place: Path, root: Path = ROOT) -> Path:
     Raises CalledProcessError if its layer cannot be built: pip or build.sh has said why.
     """
     layer = root / "build" / f"{function}-{PYTHON}-{ARCHITECTURE}.zip"
-    build = ["bash", "layers/build.sh", function, PYTHON, ARCHITECTURE, str(layer)]
+    build = ["bash", "deploy/build_layer.sh", function, PYTHON, ARCHITECTURE, str(layer)]
     env = {**os.environ, "PYTHON": sys.executable}
     subprocess.run(build, cwd=root, env=env, stdout=sys.stderr, check=True)
     unpack(layer.read_bytes(), place / "opt", lambda line: print(line, file=sys.stderr))
     shutil.copytree(root / "layers" / "model", place / "opt" / "model")
-    for package in FUNCTIONS:  # midi_save is deployed with a part of generate_tokens
+    for package in ("contract", "music", function):
         for module in (root / package).glob("*.py"):
             (place / "task" / package).mkdir(parents=True, exist_ok=True)
             shutil.copy(module, place / "task" / package)

@@ -7,7 +7,7 @@ seconds of this process: others take no part in them, but they slow memory and c
 forms take turns, and each one's fastest round counts: on a shared machine ratios of these moved by
 about a tenth from run to run, ratios of medians by a third.
 
-    python benchmarks/decode.py [--bundle layers/model] [--plot build/decode.png]
+    python -m benchmarks.decode [--bundle layers/model] [--plot build/decode.png]
 """
 
 from __future__ import annotations
@@ -33,11 +33,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
-
-from weights import load_weights
-
 from benchmarks import decode_plain as plain
 from benchmarks.decode_forms import (
     MOST_STEPS,
@@ -51,13 +46,14 @@ from benchmarks.decode_forms import (
     arguments,
     our_forms,
 )
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from contract.request import parse_request
 from generate_tokens.compose import Composer
-from generate_tokens.grammar import Grammar
-from generate_tokens.request import parse_request
 from generate_tokens.sampling import Uniforms, sample
 from generate_tokens.sequence import PREFIX
-from generate_tokens.state import STYLE, MusicState, Vocabulary
+from music.grammar import Grammar
+from music.tracker import STYLE, MusicState, Vocabulary
+from training.model.weights import load_weights
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 EXPORTER = "onnxscript"

@@ -8,7 +8,6 @@ and the deployed decoder; not what is measured.
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -23,20 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
-
-from dataset import make_tokenizer, vocabulary_entries
-from export import folded_weights
-from model import Block, MusicModel, rms_norm
-from onnx_graph import build_graph, quantise_weights
-
-from generate_tokens.bundle import MODEL_FILE, Bundle
+from contract.bundle import MODEL_FILE, Bundle
 from generate_tokens.decoder import Decoder
-from generate_tokens.inputs import INPUTS, LOOKED_UP, TICK
-from generate_tokens.memory import CopyWeights
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
-from generate_tokens.state import Vocabulary
+from music.inputs import INPUTS, LOOKED_UP, TICK
+from music.memory import CopyWeights
+from music.tracker import Vocabulary
+from training.data.dataset import make_tokenizer, vocabulary_entries
+from training.model.export import folded_weights
+from training.model.model import Block, MusicModel, rms_norm
+from training.model.onnx_graph import build_graph, quantise_weights
 
 Logits = NDArray[np.float32]
 Arguments = dict[str, Tensor]  # the model's inputs by name

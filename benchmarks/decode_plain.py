@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
-
-from export import folded_weights
-from model import MusicModel
-from onnx_graph import EPSILON, IR_VERSION, MICROSOFT, OPSET, quantise_weights
-
 from benchmarks.decode_forms import MOST_STEPS, session
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from training.model.export import folded_weights
+from training.model.model import MusicModel
+from training.model.onnx_graph import EPSILON, IR_VERSION, MICROSOFT, OPSET, quantise_weights
 
 GENAI = "onnxruntime_genai"
 GENAI_FLOAT32 = "plain_genai_float32"

@@ -3,35 +3,30 @@
 Both decode the first minute of real pieces, token by token, as the deployed function does. The
 float32 graph is made of the bundle's own training weights (float16).
 
-    python benchmarks/quantisation.py --real FOLDER [--bundle layers/model] [--pieces 24]
+    python -m benchmarks.quantisation --real FOLDER [--bundle layers/model] [--pieces 24]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from miditok import MusicTokenizer
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
-
-from archive import Source, find_sources
-from export import export_bundle
-from miditok import MusicTokenizer
-from scoring import NATS_SECONDS, known_style, token_logits
-from weights import load_weights
-
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.state import PITCH
 from midi_save.detokenise import load_tokenizer
 from midi_save.reading import read_score
+from music.tracker import PITCH
+from training.data.archive import Source, find_sources
+from training.evaluation.scoring import NATS_SECONDS, known_style, token_logits
+from training.model.export import export_bundle
+from training.model.weights import load_weights
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 

@@ -1,6 +1,6 @@
 """A series of days as the daily schedule makes it: does it freeze, vary, and hang together?
 
-    python benchmarks/series.py --days 365
+    python -m benchmarks.series --days 365
 
 Each day is begun as the first Lambda begins it, from the tokens of the day before. Printed are the
 share of frozen days by quarter of the series, the styles, metres and tempi beside the archive's,
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,18 +22,16 @@ from typing import Any, cast
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from generate_tokens.bundle import Bundle
-from generate_tokens.choice import music_of
+from contract.bundle import Bundle
+from contract.request import Request
+from contract.token_files import Previous, TokenStore
 from generate_tokens.compose import Composer
 from generate_tokens.handler import begin
-from generate_tokens.harmony import harmony_features
 from generate_tokens.job import parse_job
 from generate_tokens.motif import melody_of, motif_of
-from generate_tokens.request import Request
 from generate_tokens.sequence import PREFIX
-from generate_tokens.storage import Previous, TokenStore
+from music.harmony import harmony_features
+from music.notes import music_of
 
 MOTIF_NOTES = 5
 OPENING_BARS = 8

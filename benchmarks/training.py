@@ -4,14 +4,13 @@ The bare loop does the products of one forward and backward pass and nothing els
 softmax, no optimizer, no data. Attention's products are counted for the causal half that is needed.
 The music is random: cost does not depend on what the tokens say.
 
-    python benchmarks/training.py [--threads 1] [--context 256] [--eager]
+    python -m benchmarks.training [--threads 1] [--context 256] [--eager]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,17 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "training-notebook"))
-
-from dataset import Dataset, make_tokenizer, vocabulary_entries
-from loss import summed_loss
-from model import ModelConfig
-from recipe import TrainConfig
-from trainer import Run
-
-from generate_tokens.inputs import Tracked
-from generate_tokens.state import Vocabulary
+from music.inputs import Tracked
+from music.tracker import Vocabulary
+from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.model.loss import summed_loss
+from training.model.model import ModelConfig
+from training.model.recipe import TrainConfig
+from training.model.trainer import Run
 
 
 def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:

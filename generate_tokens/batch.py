@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any, TypeGuard
 
-from generate_tokens.border import require_execution_name, require_object, require_text
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import EventError
-from generate_tokens.metrics import log_line
-from generate_tokens.request import parse_request
+from contract.bundle import Bundle
+from contract.checks import require_execution_name, require_object, require_text
+from contract.errors import EventError
+from contract.log_line import log_line
+from contract.request import parse_request
 
 # An execution's name has at most 80 characters; the state machine adds "-1000-1" for each piece.
 LONGEST_NAME = 73

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.form import UNPLANNED, Plan, Plans, form_of_event
-from generate_tokens.memory import CopyWeights
+from contract.bundle import Bundle
+from contract.errors import EventError
+from contract.request import DRAWN, UNPLANNED, Request
 from generate_tokens.motif import Motif, MotifGuide, place_for
-from generate_tokens.request import Request
 from generate_tokens.sequence import TokenSequence
-from generate_tokens.state import BAR, LONG_AGO_BARS, POSITION, MusicState, Vocabulary
+from music.form import Plan, Plans, plan_of_letters
+from music.memory import CopyWeights
+from music.tracker import BAR, LONG_AGO_BARS, POSITION, MusicState, Vocabulary
 
 
 class Beginning:
@@ -41,13 +42,24 @@ class Beginning:
 
         What is drawn for a piece with a prompt is a form of both, so that it may return to bars
         of the prompt.
+
+        Raises:
+            EventError: the event's form has more sections than the piece has bars.
         """
         if request.form == UNPLANNED:
             return None
         bars = self.bars_of(request)
         before = self.count_bars(prompt)
-        asked = (request.style or "", request.metre or "", bars, before, request.piece_seed)
-        return form_of_event(request.form, self._plans, *asked)
+        if request.form == DRAWN:
+            asked = (request.style or "", request.metre or "", before + bars, request.piece_seed)
+            return self._plans.draw(*asked)
+        try:
+            return Plan.new(before) + plan_of_letters(request.form, bars)
+        except ValueError as error:
+            raise EventError(
+                f"form {error} at this length, metre and tempo: use fewer letters or a longer "
+                "duration_s"
+            ) from error
 
     def bars_of(self, request: Request) -> int:
         """How many bars a piece of the wanted length has."""

@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 
+from contract.bundle import Bundle
+from contract.errors import BudgetError, BundleError, TokensError
+from contract.request import LONGEST_COMPOSED, Request, parse_request
 from generate_tokens.beginning import Beginning
-from generate_tokens.bundle import Bundle
-from generate_tokens.choice import LATEST_END_BARS, faults_of, faults_of_piece, music_of
 from generate_tokens.decoder import Decoder
 from generate_tokens.draws import drawn
-from generate_tokens.errors import BudgetError, BundleError, TokensError
-from generate_tokens.form import Plan
-from generate_tokens.grammar import Grammar
+from generate_tokens.judge import LATEST_END_BARS, faults_of, faults_of_piece
 from generate_tokens.motif import Motif
 from generate_tokens.next_token import NextToken
-from generate_tokens.request import LONGEST_COMPOSED, Request, parse_request
 from generate_tokens.sampling import Uniforms
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
-from generate_tokens.state import (
+from music.form import Plan
+from music.grammar import Grammar
+from music.notes import music_of
+from music.tracker import (
     BAR,
     DURATION,
     EOS,

@@ -13,11 +13,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import BundleError
-from generate_tokens.inputs import LOOKED_UP, MULTI_HOT, TICK, Inputs, Told
-
-ROTARY_ROW = "rotary_row"
+from contract.bundle import Bundle
+from contract.errors import BundleError
+from music.inputs import LOOKED_UP, MULTI_HOT, ROTARY_ROW, TICK, Inputs, Told
 
 
 class Decoder:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.request import Request, nearest_tempo
+from contract.bundle import Bundle
+from contract.request import Request, nearest_tempo
 
 _STREAM = (0, 0, 1)  # behind the seed: see form.py
 FITS = 0.1  # of the wanted length, how far off the nearest bar line may be

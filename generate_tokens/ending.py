@@ -12,9 +12,9 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from generate_tokens.form import LastChord
-from generate_tokens.harmony import key_profiles
-from generate_tokens.state import BAR, DURATION, EOS, PITCH, POSITION, MusicState, Vocabulary
+from music.form import LastChord
+from music.harmony import key_profiles
+from music.tracker import BAR, DURATION, EOS, PITCH, POSITION, MusicState, Vocabulary
 
 KEY_NOTES = 100  # the last ones count once more in the key
 ONSETS = 24  # back to which the register of the bass and the number of voices are looked up

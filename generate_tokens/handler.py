@@ -14,17 +14,17 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+from contract.bundle import Bundle
+from contract.errors import TokensError
+from contract.log_line import log_line, logs_errors
+from contract.request import RETIRED, Request
+from contract.token_files import SLOWEST_CALL_S, Previous, TokenStore
 from generate_tokens.batch import check_batch, is_check
-from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.draws import drawn
-from generate_tokens.errors import TokensError
 from generate_tokens.job import INLINE_TOKENS, MOST_MOTIF_IDS, Job, Progress, parse_job
-from generate_tokens.metrics import log_line, logs_errors
 from generate_tokens.motif import motif_of, opening_of
-from generate_tokens.request import RETIRED, Request
-from generate_tokens.state import TEMPO, TIMESIG
-from generate_tokens.storage import SLOWEST_CALL_S, Previous, TokenStore
+from music.tracker import TEMPO, TIMESIG
 
 
 @functools.cache

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from generate_tokens.border import (
+from contract.bundle import Bundle
+from contract.checks import (
     require_number,
     require_object,
     require_text,
     require_text_or_none,
 )
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import EventError, TokensError
-from generate_tokens.request import Request, parse_request
+from contract.errors import EventError, TokensError
+from contract.request import Request, parse_request
 
 MOST_MOTIF_IDS = 2_000  # of the bars that hold a melody, and of empty ones before them
 # About 75 kB as JSON; a state may hold 256 KiB, and holds the job twice, with the form beside it.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from generate_tokens.state import (
+from music.tracker import (
     BAR,
     DURATION,
     EOS,

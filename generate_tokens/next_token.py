@@ -11,15 +11,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from generate_tokens.errors import TokensError
-from generate_tokens.grammar import Grammar
+from contract.errors import TokensError
+from contract.request import LONGEST_COMPOSED, Request
 from generate_tokens.motif import COVERED, MotifGuide
-from generate_tokens.request import LONGEST_COMPOSED, Request
 from generate_tokens.sampling import sample
 from generate_tokens.sequence import TokenSequence
 from generate_tokens.stasis import LEAN
-from generate_tokens.state import BAR, DURATION, PITCH, POSITION, Vocabulary
 from generate_tokens.voices import LEAN as PARALLEL_LEAN
+from music.grammar import Grammar
+from music.tracker import BAR, DURATION, PITCH, POSITION, Vocabulary
 
 # bars: what returns from so far back is a section, not a harmony that stands still
 SECTION_LAG = 3

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from generate_tokens.decoder import Decoder
 from generate_tokens.ending import LAST_BARS, Ending
-from generate_tokens.form import LastChord, Plan
-from generate_tokens.inputs import PAD_ID, TICK, Inputs, Recorder
-from generate_tokens.memory import CopyWeights, Memory
 from generate_tokens.stasis import Stasis
-from generate_tokens.state import (
+from generate_tokens.variety import Variety
+from generate_tokens.voices import Voices
+from music.form import LastChord, Plan
+from music.inputs import PAD_ID, TICK, Inputs, Recorder
+from music.memory import CopyWeights, Memory
+from music.tracker import (
     BAR,
     DURATION,
     PITCH,
@@ -30,8 +32,6 @@ from generate_tokens.state import (
     MusicState,
     Vocabulary,
 )
-from generate_tokens.variety import Variety
-from generate_tokens.voices import Voices
 
 PREFIX = 2  # BOS and the style stand at the head of every window
 

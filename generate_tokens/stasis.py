@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from generate_tokens.harmony import triads
-from generate_tokens.state import PITCH, TICKS_PER_BEAT, MusicState, Vocabulary
+from music.harmony import triads
+from music.tracker import PITCH, TICKS_PER_BEAT, MusicState, Vocabulary
 
 CHORD_S = 6.0  # of one best triad: it stands still
 FEW_CLASSES, FEW_S = 4, 8.0  # pitch classes or fewer in so many seconds: the same

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from generate_tokens.state import MusicState
+from music.tracker import MusicState
 
 LEAN = 8.0  # nats that such a pitch loses
 PARALLEL = (0, 7)  # semitones, octaves apart

@@ -32,7 +32,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from local_aws import schedule_checks, statemachines
+from local_aws import statemachines
 from local_aws.clients import make_client
 from local_aws.faults import Fault, Faults
 from local_aws.functions import Functions
@@ -147,7 +147,6 @@ class LocalAws:
         replace(stack, settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0.0)
         replace(stack, ActionAuthenticatorMixin, "request_count", 0)
         statemachines.install(stack, self.endpoint, self._iam)
-        schedule_checks.install(stack)
         spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         host = Host(self._runtime_dir, state_dir, False, self.region, spawner)
         if self._namespaces is not False and namespaces_work(host):

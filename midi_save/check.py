@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import mido
 
-from generate_tokens.errors import PieceError
+from contract.errors import PieceError
 
 
 @dataclass(frozen=True)

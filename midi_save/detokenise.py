@@ -18,8 +18,8 @@ from miditok.constants import MIDI_INSTRUMENTS
 from numpy.typing import NDArray
 from symusic.core import NoteTickList, ScoreTick, TrackTick
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import BundleError, PieceError
+from contract.bundle import Bundle
+from contract.errors import BundleError, PieceError
 from midi_save.dynamics import bars_of, velocities
 from midi_save.ending import broaden
 

@@ -1,7 +1,7 @@
 """The second Lambda's entry: tokenises a prompt, or turns a generated piece into MIDI in S3.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), METRICS_NAMESPACE
-(see generate_tokens/metrics.py). Raises the classes of generate_tokens/errors.py, whose names the
+(see contract/log_line.py). Raises the classes of contract/errors.py, whose names the
 state machine handles.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 
 import miditok
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.metrics import log_line, logs_errors
-from generate_tokens.request import LONGEST
-from generate_tokens.storage import TokenStore, make_s3_client
+from contract.bundle import Bundle
+from contract.log_line import log_line, logs_errors
+from contract.request import LONGEST
+from contract.token_files import TokenStore, make_s3_client
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
 from midi_save.job import Job, parse_generation, parse_message

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from generate_tokens.border import (
+from contract.bundle import Bundle
+from contract.checks import (
     require_execution_name,
     require_list,
     require_number,
@@ -17,10 +18,9 @@ from generate_tokens.border import (
     require_text,
     require_text_or_none,
 )
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import TokensError
-from generate_tokens.form import Plan, form_to_json
-from generate_tokens.request import Request, parse_request
+from contract.errors import TokensError
+from contract.request import Request, parse_request
+from music.form import Plan, form_to_json
 
 MOST_BARS = 20_000  # of a message's plan: an hour of the shortest bars, and a prompt's
 TASKS = ("tokenize_prompt", "save")

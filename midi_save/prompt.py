@@ -9,8 +9,8 @@ from __future__ import annotations
 import miditok
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import PromptError
+from contract.bundle import Bundle
+from contract.errors import PromptError
 from midi_save.clean import TICKS_PER_BEAT
 from midi_save.midi_file import UnreadableMidiError
 from midi_save.reading import read_score

@@ -1,7 +1,7 @@
 """What midi_save reads from S3 and writes to it, and in which order.
 
 Knows keys, sizes and the latest piece's day; how token files are read and what S3's errors become,
-generate_tokens.storage knows. A reader of the latest keys never sees a half-written piece:
+contract.token_files knows. A reader of the latest keys never sees a half-written piece:
 every object is put whole, S3 checks its hash before it keeps it, and the latest keys come last.
 """
 
@@ -13,8 +13,8 @@ import json
 import re
 from typing import Any
 
-from generate_tokens.errors import EventError, PromptError, TokensError
-from generate_tokens.storage import PREFIX, get_object, prefix_of, read_token_file, storage_errors
+from contract.errors import EventError, PromptError, TokensError
+from contract.token_files import PREFIX, get_object, prefix_of, read_token_file, storage_errors
 from midi_save.prompt import SIZE_LIMIT, too_large
 
 LATEST_MIDI = "neural-net/model-prediction.mid"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from generate_tokens.bundle import FORMAT, Bundle, model_id_of
+from contract.bundle import FORMAT, Bundle, model_id_of
 
 if TYPE_CHECKING:
     from miditok import MusicTokenizer
@@ -34,10 +34,8 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
 )
 
-# The notebook's modules import one another by their bare names, as they do beside the notebook.
-sys.path.insert(0, str(Path(__file__).parents[1] / "training-notebook"))
 
-# What a bundle says of its archive (training-notebook/archive_facts.py).
+# What a bundle says of its archive (training/model/archive_facts.py).
 ARCHIVE_FACTS: dict[str, Any] = {
     "copying": {
         "suffix": [0.0, 0.01, 0.05, 0.3, 0.6, 0.8, 0.9, 0.95],
@@ -103,7 +101,7 @@ def write_bundle(
 
 @pytest.fixture(scope="session")
 def tokenizer() -> MusicTokenizer:
-    from dataset import make_tokenizer
+    from training.data.dataset import make_tokenizer
 
     return make_tokenizer()
 
@@ -146,10 +144,10 @@ def s3(s3_client: Any) -> Iterator[Any]:
 def tiny_model() -> Any:
     """An untrained model of a few thousand weights, seeded."""
     import torch
-    from dataset import make_tokenizer, vocabulary_entries
-    from model import ModelConfig, MusicModel
 
-    from generate_tokens.state import Vocabulary
+    from music.tracker import Vocabulary
+    from training.data.dataset import make_tokenizer, vocabulary_entries
+    from training.model.model import ModelConfig, MusicModel
 
     entries = vocabulary_entries(make_tokenizer())
     vocabulary = Vocabulary(entries)
@@ -173,7 +171,7 @@ def tiny_model() -> Any:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
     """A whole bundle with a float32 graph of `tiny_model`: it composes, but not well."""
-    from export import export_bundle
+    from training.model.export import export_bundle
 
     directory = tmp_path_factory.mktemp("tiny-bundle") / "model"
     facts = {"note": "untrained, for tests"}
@@ -185,7 +183,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
 @pytest.fixture(scope="session")
 def planned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
     """`tiny_bundle` with plans of form, copies that are believed, shares and a style in voices."""
-    from export import export_bundle
+    from training.model.export import export_bundle
 
     directory = tmp_path_factory.mktemp("planned-bundle") / "model"
     texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
@@ -197,8 +195,9 @@ def planned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) ->
 def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
     """The same with int8 weights and cache, calibrated by guess."""
     import numpy as np
-    from export import bundle_config, folded_weights, write_bundle
-    from onnx_graph import build_graph, quantise_weights
+
+    from training.model.export import bundle_config, folded_weights, write_bundle
+    from training.model.onnx_graph import build_graph, quantise_weights
 
     directory = tmp_path_factory.mktemp("int8-bundle") / "model"
     config = bundle_config(tiny_model, quantised=True)
@@ -215,10 +214,10 @@ def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
 
     With the AWS CLI forked rather than started: test_run.py starts it as ./run.sh does.
     """
-    from local_aws.compose import deploy
     from local_aws.runtime import ensure_runtime
     from local_aws.server import LocalAws
-    from tests.aws_cli import FastAws
+    from local_run.compose import deploy
+    from tests.deploy.aws_cli import FastAws
 
     path = os.environ["PATH"]
     os.environ["PYTHON"] = sys.executable

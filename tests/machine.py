@@ -13,8 +13,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from local_aws.executions import children, history, wait_for
 from local_aws.server import LocalAws
+from local_run.executions import children, history, wait_for
 
 ROOT = Path(__file__).parents[1]
 ASL = ROOT / "statemachine.asl.json"

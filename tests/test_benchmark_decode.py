@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from export import bundle_config, folded_weights, write_bundle
-from onnx_graph import build_graph, quantise_weights
 
 from benchmarks import decode
 from benchmarks.decode_plain import GENAI
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from training.model.export import bundle_config, folded_weights, write_bundle
+from training.model.onnx_graph import build_graph, quantise_weights
 
 NEEDS = {  # figures that lack when a package does
     decode.EXPORTER: {"naive", "onnx_concat"},

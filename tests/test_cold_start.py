@@ -16,7 +16,7 @@ import pytest
 from miditok import MusicTokenizer
 
 from benchmarks.cold_start import FUNCTIONS, environment, lay_out
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from local_aws.runtime import ensure_runtime
 from midi_save.detokenise import detokenise
 from tests.midi_save.music import TestNote, ids_of, piece_tokens
@@ -101,7 +101,7 @@ def test_the_stand_in_changes_no_byte_of_a_piece(
     ids = ids_of(piece_tokens(notes, bundle), bundle)
     program = (
         "import hashlib, os\n"
-        "from generate_tokens.bundle import Bundle\n"
+        "from contract.bundle import Bundle\n"
         "from midi_save.detokenise import detokenise, load_tokenizer\n"
         "from midi_save.prompt import tokenise_prompt\n"
         "b = Bundle.load(os.environ['MODEL_DIR'])\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from generate_tokens import errors
+from contract import errors
 from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
 from tests.machine import ASL, ROOT, Machine

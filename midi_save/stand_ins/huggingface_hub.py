@@ -2,9 +2,9 @@
 
 miditok's tokenizer class descends from the client's ModelHubMixin so that tokenizers can be shared.
 Reading one from a file, encoding and decoding call nothing of it, but importing the real client and
-the eight packages behind it took a third of midi_save's init phase. layers/build.sh puts this file
-into the layer; everywhere else miditok has the real client. What would reach the Hub fails and says
-why.
+the eight packages behind it took a third of midi_save's init phase. deploy/build_layer.sh puts this
+file into the layer; everywhere else miditok has the real client. What would reach the Hub fails and
+says why.
 """
 
 from __future__ import annotations

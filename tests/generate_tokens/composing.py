@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from contract.request import Request, parse_request
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.motif import Motif
-from generate_tokens.request import Request, parse_request
-from generate_tokens.state import MusicState
+from music.tracker import MusicState
 
 FOREVER_S = 1e9
 

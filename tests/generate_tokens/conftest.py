@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from contract.bundle import Bundle
+from contract.token_files import TokenStore
 from generate_tokens import handler
-from generate_tokens.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.grammar import Grammar
-from generate_tokens.state import BAR, TIMESIG, MusicState
-from generate_tokens.storage import TokenStore
+from music.grammar import Grammar
+from music.tracker import BAR, TIMESIG, MusicState
 from tests.conftest import MUSIC_BUCKET
 from tests.generate_tokens.composing import FOREVER_S, request_for
 

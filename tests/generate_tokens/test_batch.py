@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from contract.bundle import Bundle
+from contract.errors import EventError, TokensError
+from contract.request import parse_request
 from generate_tokens.batch import LONGEST_NAME, check_batch, is_check
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import EventError, TokensError
-from generate_tokens.request import parse_request
 
 
 def message(name: str = "batch-1", **event: Any) -> dict[str, Any]:

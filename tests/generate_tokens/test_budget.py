@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from contract.errors import BudgetError
 from generate_tokens.compose import (
     BUDGET,
     JUDGING,
@@ -15,9 +16,8 @@ from generate_tokens.compose import (
     UNFINISHED,
     Composer,
 )
-from generate_tokens.errors import BudgetError
 from generate_tokens.sequence import PREFIX
-from generate_tokens.state import BAR, DURATION, EOS, PITCH
+from music.tracker import BAR, DURATION, EOS, PITCH
 from tests.generate_tokens.composing import StepClock, request_for
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.choice import faults_of
+from contract.bundle import Bundle
+from contract.errors import TokensError
+from contract.request import Request
 from generate_tokens.compose import HALVING, Composer
-from generate_tokens.errors import TokensError
-from generate_tokens.request import Request
-from generate_tokens.state import EOS, PAD, PITCH
+from generate_tokens.judge import faults_of
+from music.tracker import EOS, PAD, PITCH
 from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for, seconds_of
 
 

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.choice import LATEST_END_BARS
+from contract.bundle import Bundle
+from contract.errors import BundleError, TokensError
 from generate_tokens.compose import Composer
-from generate_tokens.errors import BundleError, TokensError
-from generate_tokens.state import DURATION, EOS, PITCH, MusicState
+from generate_tokens.judge import LATEST_END_BARS
+from music.tracker import DURATION, EOS, PITCH, MusicState
 from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for
-from tests.generate_tokens.music import ids_of
+from tests.music.writing import ids_of
 
 
 def is_duration(composer: Composer, token: int) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from generate_tokens.bundle import Bundle, model_id_of
+from contract.bundle import Bundle, model_id_of
+from contract.errors import BundleError
 from generate_tokens.decoder import Decoder
-from generate_tokens.errors import BundleError
-from generate_tokens.inputs import Inputs, Tracked
-from generate_tokens.state import FORMS
+from music.inputs import Inputs, Tracked
+from music.tracker import FORMS
 
 
 def random_inputs(decoder: Decoder, count: int, seed: int = 0) -> Inputs:

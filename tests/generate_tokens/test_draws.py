@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from contract.request import MOST_CANDIDATES, Request, nearest_tempo, parse_request
 from generate_tokens.draws import DEFAULT_METRE, DEFAULT_TEMPO, FITS, drawn
-from generate_tokens.form import Plans
-from generate_tokens.request import MOST_CANDIDATES, Request, nearest_tempo, parse_request
 from generate_tokens.sampling import UNIFORM_BLOCK, Uniforms
+from music.form import Plans
 
 ARCHIVE = {
     "folk": {"4/4": {"115.93": 30, "97.09": 10}, "3/4": {"97.09": 20}},

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from contract.request import Request
 from generate_tokens.compose import Composer
 from generate_tokens.ending import FEWEST_BARS, LAST_BARS, LONGEST_SHARE, SHORTEST_SHARE
-from generate_tokens.form import LastChord, Plan
 from generate_tokens.next_token import Logits
-from generate_tokens.request import Request
 from generate_tokens.sequence import TokenSequence
-from generate_tokens.state import BAR, DURATION, EOS, PITCH, PROGRAM
+from music.form import LastChord, Plan
+from music.tracker import BAR, DURATION, EOS, PITCH, PROGRAM
 from tests.generate_tokens.composing import request_for
-from tests.generate_tokens.music import VOCABULARY, Note, joined, line, piece_of_bars
+from tests.music.writing import VOCABULARY, Note, joined, line, piece_of_bars
 
 CADENCES = {  # four bars in which the key is heard, by its tonic triad
     (0, 4, 7): ((48, 64, 67, 72), (53, 65, 69, 72), (55, 62, 67, 71), (48, 64, 67, 72)),

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.errors import EventError
+from contract.request import LONGEST, UNPLANNED, parse_request
 from generate_tokens.compose import NO_STYLE, Composer, Composition
 from generate_tokens.draws import drawn
-from generate_tokens.errors import EventError
-from generate_tokens.form import UNPLANNED, plan_of_letters
-from generate_tokens.memory import CopyWeights
 from generate_tokens.motif import Motif, motif_of
-from generate_tokens.request import LONGEST, parse_request
 from generate_tokens.sequence import PREFIX, Batch, TokenSequence
-from generate_tokens.state import BAR, LONG_AGO_BARS, TEMPO, TIMESIG
+from music.form import plan_of_letters
+from music.memory import CopyWeights
+from music.tracker import BAR, LONG_AGO_BARS, TEMPO, TIMESIG
 from tests.generate_tokens.composing import FOREVER_S, in_rounds, request_for, seconds_of
-from tests.generate_tokens.music import VOCABULARY, id_of, joined, line, piece_of_bars
+from tests.music.writing import VOCABULARY, id_of, joined, line, piece_of_bars
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 12))]
 PROMPT = joined(piece_of_bars([line((0, 60, 12), (12, 64, 12)), line((0, 62, 24))]))

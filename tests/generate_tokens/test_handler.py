@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from contract.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens import handler as module
 from generate_tokens.compose import Composer
-from generate_tokens.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
 from tests.generate_tokens.composing import StepClock

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from contract.request import LONGEST, parse_request
 from generate_tokens.compose import Composer
 from generate_tokens.draws import drawn
 from generate_tokens.motif import Motif, motif_of
-from generate_tokens.request import LONGEST, parse_request
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
 from tests.generate_tokens.composing import FOREVER_S
-from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
+from tests.music.writing import VOCABULARY, joined, line, piece_of_bars
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 36))]
 PROMPT = joined(piece_of_bars([line((0, 60, 12), (24, 64, 24))], metre="3/4"))

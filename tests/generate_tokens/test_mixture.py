@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from generate_tokens.compose import Composer
 from generate_tokens.motif import Motif, MotifGuide
 from generate_tokens.next_token import SECTION_LAG
-from generate_tokens.repeats import NOTHING
 from generate_tokens.sequence import TokenSequence
 from generate_tokens.stasis import LEAN
+from music.repeats import NOTHING
 from tests.generate_tokens.composing import request_for
-from tests.generate_tokens.music import VOCABULARY, id_of, pitch_id
+from tests.music.writing import VOCABULARY, id_of, pitch_id
 
 DRAWS = 4000
 CHORD = {60: 0.5, 64: 0.3, 67: 0.15, 72: 0.05}  # what the model finds likely, by pitch

@@ -21,9 +21,9 @@ from generate_tokens.motif import (
     opening_of,
     place_for,
 )
-from generate_tokens.state import BAR, DURATION, EOS, PITCH, POSITION, MusicState
+from music.tracker import BAR, DURATION, EOS, PITCH, POSITION, MusicState
 from tests.generate_tokens.composing import FOREVER_S, request_for
-from tests.generate_tokens.music import (
+from tests.music.writing import (
     VOCABULARY,
     Note,
     bars_of_notes,

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.errors import TokensError
+from contract.request import parse_request
 from generate_tokens import handler as module
 from generate_tokens.compose import Composer
-from generate_tokens.errors import TokensError
-from generate_tokens.form import Plan
 from generate_tokens.job import MOST_MOTIF_IDS
 from generate_tokens.motif import MOST_BARS, MotifGuide, motif_of
-from generate_tokens.request import parse_request
-from generate_tokens.state import TEMPO
+from music.form import Plan
+from music.tracker import TEMPO
 from tests.generate_tokens.composing import StepClock
 from tests.generate_tokens.days import PLENTY, Context, job, store_piece
-from tests.generate_tokens.music import (
+from tests.music.writing import (
     VOCABULARY,
     comes_in,
     joined,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from generate_tokens.memory import CopyWeights
 from generate_tokens.sequence import TokenSequence
 from generate_tokens.stasis import (
     CHORD_S,
@@ -17,9 +16,10 @@ from generate_tokens.stasis import (
     TOP_LEAN,
     TOP_NOTES,
 )
-from generate_tokens.state import PITCH
+from music.memory import CopyWeights
+from music.tracker import PITCH
 from tests.conftest import ARCHIVE_FACTS
-from tests.generate_tokens.music import (
+from tests.music.writing import (
     VOCABULARY,
     Note,
     joined,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate_tokens.state import MusicState
 from generate_tokens.voices import FARTHEST, PARALLEL, Voices
-from tests.generate_tokens.music import VOCABULARY
+from music.tracker import MusicState
+from tests.music.writing import VOCABULARY
 
 
 def state_in(program: int) -> MusicState:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from local_aws.executions import wait_for
 from local_aws.host import VERSION
 from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
+from local_run.executions import wait_for
 
 CACHE_DIR = Path(__file__).parents[2] / ".cache"
 LOGGING = {

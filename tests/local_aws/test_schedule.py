@@ -7,12 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
-from moto.scheduler.models import scheduler_backends
 
-from local_aws.cron import ScheduleExpressionError
-from local_aws.executions import wait_for
 from local_aws.schedule import ScheduleError, StartError, fire
+from local_run.executions import wait_for
 from tests.local_aws.conftest import Cloud, allow
 
 WHEN = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
@@ -168,29 +165,3 @@ def test_input_that_overrides_cannot_be_laid_over_is_refused(scheduled: Schedule
 
     with pytest.raises(ScheduleError, match="no JSON object"):
         fire(scheduled.aws, "daily", WHEN, {"seed": 1})
-
-
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        {"ScheduleExpression": "cron(99 6 * * ? *)"},
-        {"ScheduleExpressionTimezone": "Mars/Olympus"},
-    ],
-)
-def test_nonsense_is_refused_on_creation_and_update(
-    scheduled: Scheduled, nonsense: dict[str, Any]
-) -> None:
-    with pytest.raises(ClientError, match="ValidationException"):
-        scheduled.create(scheduled.may_start, **nonsense)
-
-    scheduler = scheduled.aws.client("scheduler")
-    assert scheduler.list_schedules()["Schedules"] == []
-
-
-def test_nonsense_that_was_stored_all_the_same_does_not_fire(scheduled: Scheduled) -> None:
-    scheduled.create(scheduled.may_start)
-    groups = scheduler_backends[scheduled.aws.account][scheduled.aws.region].schedule_groups
-    groups["default"].schedules["daily"].schedule_expression = "cron(99 6 * * ? *)"
-
-    with pytest.raises(ScheduleExpressionError, match="minutes is '99'"):
-        fire(scheduled.aws, "daily", WHEN)

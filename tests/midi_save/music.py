@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mido
 from hypothesis import strategies as st
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from midi_save.clean import FAMILIES
 
 POSITIONS = 48  # of a 4/4 bar, twelve a quarter note

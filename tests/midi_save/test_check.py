@@ -7,7 +7,7 @@ import io
 import mido
 import pytest
 
-from generate_tokens.errors import PieceError
+from contract.errors import PieceError
 from midi_save.check import check_piece
 from tests.midi_save.music import midi_file, scale
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from miditok import MusicTokenizer
 from symusic.core import ScoreTick
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import BundleError, PieceError
+from contract.bundle import Bundle
+from contract.errors import BundleError, PieceError
 from midi_save.detokenise import detokenise, load_tokenizer
 from tests.midi_save.music import TestNote, ids_of, legal_notes, piece_tokens
 
@@ -128,7 +128,7 @@ def test_another_process_writes_the_same_bytes(bundle: Bundle, tokenizer: MusicT
     ids = ids_of(piece_tokens(notes, bundle), bundle)
     program = (
         "import sys\n"
-        "from generate_tokens.bundle import Bundle\n"
+        "from contract.bundle import Bundle\n"
         "from midi_save.detokenise import detokenise, load_tokenizer\n"
         f"b = Bundle.load({str(bundle.directory)!r})\n"
         f"p = detokenise({ids!r}, load_tokenizer(b), b, {TITLE!r})\n"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from miditok import MusicTokenizer
 from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from midi_save.check import check_piece
 from midi_save.clean import clean_score
 from midi_save.detokenise import detokenise

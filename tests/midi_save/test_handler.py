@@ -12,8 +12,8 @@ from typing import Any
 import mido
 import pytest
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import (
+from contract.bundle import Bundle
+from contract.errors import (
     BundleError,
     EventError,
     ModelMismatchError,
@@ -21,8 +21,8 @@ from generate_tokens.errors import (
     PromptError,
     TokensError,
 )
-from generate_tokens.request import parse_request, seed_of_piece
-from generate_tokens.storage import TokenStore
+from contract.request import parse_request, seed_of_piece
+from contract.token_files import TokenStore
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
 from midi_save.handler import handler, load_parts

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miditok import MusicTokenizer
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import PromptError
+from contract.bundle import Bundle
+from contract.errors import PromptError
 from midi_save.prompt import tokenise_prompt
 from tests.midi_save.music import midi_file, scale
 

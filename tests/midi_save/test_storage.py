@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from generate_tokens.bundle import Bundle
-from generate_tokens.errors import AccessError, EventError, PromptError, StorageError
-from generate_tokens.storage import TokenStore
+from contract.bundle import Bundle
+from contract.errors import AccessError, EventError, PromptError, StorageError
+from contract.token_files import TokenStore
 from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore, archive_keys
 from tests.conftest import MUSIC_BUCKET
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from dataset import Dataset, Source, build_dataset, read_piece
 from mido import Message, MetaMessage, MidiFile, MidiTrack
+
+from training.data.dataset import Dataset, Source, build_dataset, read_piece
 
 
 def write_tune(path: Path, seed: int, notes: int = 120, program: int = 0) -> Path:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from archive import Source
-from dataset import Dataset, Piece, build_dataset
-from plans import PieceOfDataset, pieces_of
 
-from generate_tokens.inputs import tracked_of
-from generate_tokens.state import PITCH
-from tests.generate_tokens.music import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars
+from music.inputs import tracked_of
+from music.tracker import PITCH
+from tests.music.writing import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars
+from training.data.archive import Source
+from training.data.dataset import Dataset, Piece, build_dataset
+from training.data.plans import PieceOfDataset, pieces_of
 
 
 def random_bars(seed: int, count: int, notes: int = 8) -> list[list[Note]]:

@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from archive import RESERVED, Source, find_all, find_sources
-from attribution import attribution_text, credits_of, together
 from hypothesis import given
 from hypothesis import strategies as st
-from reserved import Reserved, bach_work, mutopia_piece
 
 from tests.training.conftest import write_tune
+from training.data.archive import RESERVED, Source, find_all, find_sources
+from training.data.attribution import attribution_text, credits_of, together
+from training.data.reserved import Reserved, bach_work, mutopia_piece
 
 NAMES = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=12)
 

@@ -9,9 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import archive_facts
 import pytest
-from archive_facts import (
+
+from contract.bundle import FORMAT, Bundle
+from contract.request import parse_request
+from generate_tokens.compose import Composer
+from music.form import Plans
+from tests.music.writing import VOCABULARY, joined, line, piece_of_bars
+from tests.training.pieces import dataset_of
+from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.provenance import Training
+from training.model import archive_facts
+from training.model.archive_facts import (
     FEWEST_CHANGES,
     FEWEST_PIECES,
     MOST_PIECES,
@@ -19,20 +28,11 @@ from archive_facts import (
     facts_of,
     styles_in_voices,
 )
-from dataset import Dataset, make_tokenizer, vocabulary_entries
-from export import export_bundle, release
-from model import ModelConfig
-from provenance import Training
-from recipe import TrainConfig
-from trainer import train
-from weights import load_weights
-
-from generate_tokens.bundle import FORMAT, Bundle
-from generate_tokens.compose import Composer
-from generate_tokens.form import Plans
-from generate_tokens.request import parse_request
-from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
-from tests.training.pieces import dataset_of
+from training.model.export import export_bundle, release
+from training.model.model import ModelConfig
+from training.model.recipe import TrainConfig
+from training.model.trainer import train
+from training.model.weights import load_weights
 
 # The inner voices move by thirds and sixths; all voices in parallel.
 IN_VOICES = ((48, 55, 64, 72), (48, 57, 65, 72), (48, 55, 64, 72), (47, 55, 62, 74))

@@ -9,12 +9,25 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-import baseline
 import numpy as np
 import pytest
 import torch
-from baseline import SeedConfig, SeedModel, draw, nats_per_note, sample, train
-from baseline_corpus import (
+from symusic.core import ScoreTick
+from torch import Tensor
+
+from music.tracker import PITCH, Vocabulary
+from tests.training.conftest import write_tune
+from training.data.dataset import (
+    Dataset,
+    Source,
+    build_dataset,
+    make_tokenizer,
+    read_piece,
+    vocabulary_entries,
+)
+from training.evaluation import baseline
+from training.evaluation.baseline import SeedConfig, SeedModel, draw, nats_per_note, sample, train
+from training.evaluation.baseline_corpus import (
     EVALUATED_SECONDS,
     Corpus,
     ids_of,
@@ -22,14 +35,8 @@ from baseline_corpus import (
     read_corpus,
     seed_tokenizer,
 )
-from dataset import Dataset, Source, build_dataset, make_tokenizer, read_piece, vocabulary_entries
-from symusic.core import ScoreTick
-from torch import Tensor
-from windows import EVALUATED_SECONDS as WINDOWS_SECONDS
-from windows import Windows
-
-from generate_tokens.state import PITCH, Vocabulary
-from tests.training.conftest import write_tune
+from training.model.windows import EVALUATED_SECONDS as WINDOWS_SECONDS
+from training.model.windows import Windows
 
 TINY = SeedConfig(
     vocabulary=len(seed_tokenizer()), channels=32, layers=1, heads=2, context=32, batch=8

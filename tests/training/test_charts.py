@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import listening
 import pytest
-from charts import LiveLoss, remaining
 from matplotlib.figure import Figure
+
+from training.data.charts import LiveLoss, remaining
+from training.evaluation import listening
 
 
 def row(step: int, seconds: float) -> dict[str, float]:

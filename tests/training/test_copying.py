@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from copying import NO_WEIGHTS, fit_weights, fitted, named_of, weights_to_json
 from hypothesis import given
 from hypothesis import strategies as st
-from plans import plan_of
 
-from generate_tokens.form import LEVELS
-from generate_tokens.memory import (
+from music.form import LEVELS
+from music.memory import (
     RUN_CLASSES,
     RUNS,
     SUFFIX_CLASSES,
@@ -22,9 +20,11 @@ from generate_tokens.memory import (
     Memory,
     class_of,
 )
-from generate_tokens.state import TEMPO, MusicState
-from tests.generate_tokens.music import VOCABULARY, joined, piece_of_bars
+from music.tracker import TEMPO, MusicState
+from tests.music.writing import VOCABULARY, joined, piece_of_bars
 from tests.training.pieces import dataset_of, piece_of, random_bars
+from training.data.plans import plan_of
+from training.model.copying import NO_WEIGHTS, fit_weights, fitted, named_of, weights_to_json
 
 A, B = random_bars(1, 4), random_bars(2, 4)
 

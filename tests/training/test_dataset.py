@@ -9,12 +9,19 @@ import shutil
 from itertools import combinations
 from pathlib import Path
 
-import dataset as dataset_module
-import held_out
 import numpy as np
 import pytest
-from archive import Source
-from dataset import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mido import Message, MidiFile, MidiTrack
+
+from music.inputs import tracked_of
+from music.tracker import Vocabulary
+from tests.training.conftest import write_tune
+from training.data import dataset as dataset_module
+from training.data import held_out
+from training.data.archive import Source
+from training.data.dataset import (
     Dataset,
     build_dataset,
     make_tokenizer,
@@ -22,17 +29,10 @@ from dataset import (
     read_piece,
     vocabulary_entries,
 )
-from dataset_report import Report
-from held_out import split
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mido import Message, MidiFile, MidiTrack
-from near_duplicates import COMMONPLACE, SAME_COUNT, SAME_SHARE, grouped
-from reserved import Reserved
-
-from generate_tokens.inputs import tracked_of
-from generate_tokens.state import Vocabulary
-from tests.training.conftest import write_tune
+from training.data.dataset_report import Report
+from training.data.held_out import split
+from training.data.near_duplicates import COMMONPLACE, SAME_COUNT, SAME_SHARE, grouped
+from training.data.reserved import Reserved
 
 
 def test_what_cannot_be_parsed_is_left_out_whatever_it_holds(tmp_path: Path) -> None:

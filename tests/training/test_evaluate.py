@@ -9,26 +9,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import evaluate
 import numpy as np
 import pytest
 import torch
-import two_sample
-from archive import Source
-from dataset import Dataset
-from evaluate import EvaluationError, style_in_name, styles_evenly, styles_like
-from overlap import Hashes, steps_of, training_steps
-from scoring import nats_of, token_logits
 from symusic.core import NoteTick, ScoreTick, TrackTick
-from tokenizer import make_tokenizer, vocabulary_entries
 from torch.nn import functional
-from windows import PREFIX, Windows, stack
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from generate_tokens.compose import Composer
-from generate_tokens.memory import Memory
-from generate_tokens.state import BAR, MusicState, Vocabulary
 from midi_save.clean import clean_score
+from music.memory import Memory
+from music.tracker import BAR, MusicState, Vocabulary
+from training.data.archive import Source
+from training.data.dataset import Dataset
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
+from training.evaluation import evaluate, two_sample
+from training.evaluation.evaluate import EvaluationError, style_in_name, styles_evenly, styles_like
+from training.evaluation.overlap import Hashes, steps_of, training_steps
+from training.evaluation.scoring import nats_of, token_logits
+from training.model.windows import PREFIX, Windows, stack
 
 VOCABULARY = Vocabulary(vocabulary_entries(make_tokenizer()))
 KEYS = {

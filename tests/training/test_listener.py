@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from listener import LABELS, Heard, Listening, bootstrap, heard, mean_curve
 
-from generate_tokens.measures import Music
-from generate_tokens.repetition import LAGS
+from music.features import Music
+from music.repetition import LAGS
+from training.evaluation.listener import LABELS, Heard, Listening, bootstrap, heard, mean_curve
 
 
 def piece(seed: int, seconds: float = 60, level: float = 0.1) -> Heard:

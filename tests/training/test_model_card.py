@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_card import COMPARED, model_card
+from training.model.model_card import COMPARED, model_card
 
 FACTS = {
     "parameters": 1234,

@@ -8,15 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset import Dataset, Source, build_dataset, make_tokenizer, read_piece, vocabulary_entries
-from ngram import EVALUATED_SECONDS, PREFIX, Counts, Floor, NGrams, first_minute
 from symusic.core import ScoreTick
-from windows import EVALUATED_SECONDS as WINDOWS_SECONDS
-from windows import Windows
 
-from generate_tokens.grammar import REMI_TRANSITIONS, Grammar
-from generate_tokens.state import MusicState, Vocabulary
+from music.grammar import REMI_TRANSITIONS, Grammar
+from music.tracker import MusicState, Vocabulary
 from tests.training.conftest import write_tune
+from training.data.dataset import (
+    Dataset,
+    Source,
+    build_dataset,
+    make_tokenizer,
+    read_piece,
+    vocabulary_entries,
+)
+from training.evaluation.ngram import EVALUATED_SECONDS, PREFIX, Counts, Floor, NGrams, first_minute
+from training.model.windows import EVALUATED_SECONDS as WINDOWS_SECONDS
+from training.model.windows import Windows
 
 VOCABULARY = 7
 Context = tuple[int, ...]

@@ -16,9 +16,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
+from contract.request import parse_request
 from generate_tokens.compose import Composer
-from generate_tokens.request import parse_request
 from tests.training.conftest import write_tune
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "training-notebook" / "train.ipynb"
@@ -105,7 +105,7 @@ def test_alone_it_finds_the_repository_in_an_uploaded_zip(cells: list[Any], tmp_
     assert "set REPOSITORY above" in alone.stderr
     root = NOTEBOOK.parents[1]
     with zipfile.ZipFile(tmp_path / "midi-archive-lambda-main.zip", "w") as upload:
-        for name in ("training-notebook/dataset.py", "requirements.txt"):
+        for name in ("training-notebook/train.ipynb", "pyproject.toml"):
             upload.write(root / name, f"midi-archive-lambda-main/{name}")
     environment = {**os.environ, "PIP_NO_INDEX": "1"}  # nothing is missing, so nothing is asked for
     found = subprocess.run(

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from overlap import (
+
+from training.evaluation.overlap import (
     longest_shared,
     overlapped_area,
     overlapped_areas,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from piano_roll import draw_piano_roll, sections_of
 from symusic.core import NoteSecond, ScoreSecond, TrackSecond
+
+from training.evaluation.piano_roll import draw_piano_roll, sections_of
 
 RECORD: dict[str, Any] = {
     "form": {"letters": ["A", "B", "A'"], "bars": [8, 4, 8]},

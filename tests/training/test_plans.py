@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from plans import (
+
+from music.form import EXACT, MOST_BARS, Plan
+from tests.music.writing import VOCABULARY, joined, line, piece_of_bars
+from tests.training.pieces import dataset_of, piece_of, random_bars
+from training.data.plans import (
     FEWEST_BARS,
     LEAST,
     LEVELS,
@@ -23,10 +27,6 @@ from plans import (
     plan_of,
     plans_and_archive,
 )
-
-from generate_tokens.form import EXACT, MOST_BARS, Plan
-from tests.generate_tokens.music import VOCABULARY, joined, line, piece_of_bars
-from tests.training.pieces import dataset_of, piece_of, random_bars
 
 A, B = random_bars(1, 4), random_bars(2, 4)
 

@@ -16,16 +16,16 @@ from urllib.error import HTTPError
 from urllib.request import Request
 
 import pytest
-import scores as scores_module
-import sources
-from archive import find_sources
-from fetching import FetchError
 from mido import MidiFile, MidiTrack, tempo2bpm
-from score_to_midi import Bar, laid_out
-from scores import fetch_chorales, fetch_scores
-from sources import fetch, fetch_archive, fetch_mutopia, mutopia_rows
 
 from tests.training.conftest import write_tune
+from training.data import scores as scores_module
+from training.data import sources
+from training.data.archive import find_sources
+from training.data.fetching import FetchError
+from training.data.score_to_midi import Bar, laid_out
+from training.data.scores import fetch_chorales, fetch_scores
+from training.data.sources import fetch, fetch_archive, fetch_mutopia, mutopia_rows
 
 # Its types would ask for annotations that a test does not need.
 corpus: Any = import_module("music21.corpus")

@@ -10,36 +10,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import provenance
 import pytest
 import torch
-import trainer
-import weights
-from attribution import together
-from checkpoints import history_of, load_checkpoint
-from copying import NO_WEIGHTS
-from dataset import Dataset, make_tokenizer, vocabulary_entries
-from export import compare, export_bundle, refuse_if_apart
-from loss import nats_per_note, summed_loss
-from model import ModelConfig, MusicModel
-from provenance import Training
-from recipe import SCHEDULES, TrainConfig
 from torch.nn import functional
-from trainer import train
-from weights import WEIGHTS_FILE, load_weights, save_weights
-from windows import LONGEST_DRAWN, PREFIX, Windows, drawing_weights, stack
 
-from generate_tokens.bundle import Bundle
+from contract.bundle import Bundle
 from generate_tokens.decoder import Decoder
-from generate_tokens.inputs import BEFORE, INPUTS, MULTI_HOT
 from generate_tokens.sequence import Batch, TokenSequence
-from generate_tokens.state import (
+from music.inputs import BEFORE, INPUTS, MULTI_HOT
+from music.tracker import (
     BAR,
     BAR_CLASSES,
     PITCH,
     Vocabulary,
     bar_class,
 )
+from training.data import provenance
+from training.data.attribution import together
+from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.provenance import Training
+from training.model import trainer, weights
+from training.model.checkpoints import history_of, load_checkpoint
+from training.model.copying import NO_WEIGHTS
+from training.model.export import compare, export_bundle, refuse_if_apart
+from training.model.loss import nats_per_note, summed_loss
+from training.model.model import ModelConfig, MusicModel
+from training.model.recipe import SCHEDULES, TrainConfig
+from training.model.trainer import train
+from training.model.weights import WEIGHTS_FILE, load_weights, save_weights
+from training.model.windows import LONGEST_DRAWN, PREFIX, Windows, drawing_weights, stack
 
 TEXTS = {"MODEL_CARD.md": "# For tests"}
 VOCABULARY = Vocabulary(vocabulary_entries(make_tokenizer()))

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import two_sample
-from two_sample import (
+
+from music.features import Music
+from training.evaluation import two_sample
+from training.evaluation.two_sample import (
     FEATURES,
     FEWEST_PIECES,
     SHORTEST_S,
@@ -18,8 +20,6 @@ from two_sample import (
     style_weights,
     two_sample_test,
 )
-
-from generate_tokens.measures import Music
 
 
 @pytest.fixture(autouse=True)

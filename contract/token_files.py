@@ -1,0 +1,212 @@
+"""Token files in S3, for both functions: yesterday's tokens, and the tokens of a run.
+
+Knows keys, the form of token files and S3's errors, believes nothing that it reads; knows nothing
+of music. boto3 is imported only when S3 is used, because its import costs a cold start a
+quarter second.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from contract.bundle import Bundle
+from contract.checks import require_execution_name
+from contract.errors import AccessError, StorageError, TokensError
+
+PREFIX = "neural-net/"
+TRIAL_PREFIX = "trial/"  # the same keys, for pieces that are to leave no trace
+LOOK_BACK_DAYS = 31
+TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,000 ids of 5 each
+# How long one call may take before it fails: S3 has 2 s to accept a connection and 5 s between
+# bytes, is asked twice, and botocore waits up to a second in between.
+CONNECT_S, READ_S, ATTEMPTS = 2, 5, 2
+SLOWEST_CALL_S = ATTEMPTS * (CONNECT_S + READ_S) + 1
+
+# A day's piece; those of a batch have a number behind the day, and nothing goes on from them.
+_TOKENS_NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
+_MISSING = ("NoSuchKey", "404")
+
+
+@dataclass(frozen=True)
+class Previous:
+    """The piece to go on from; or `ids` is empty and `fresh_because` says why there is none."""
+
+    date: str | None
+    ids: tuple[int, ...]
+    fresh_because: str | None
+
+
+class TokenStore:
+    """Token files in the music bucket. `client` is boto3's S3 client, made on first use."""
+
+    def __init__(self, bucket: str, bundle: Bundle, client: Any = None) -> None:
+        self._bucket = bucket
+        self._bundle = bundle
+        self._client = client
+
+    def previous(self, date: str, *, trial: bool = False) -> Previous:
+        """The newest daily piece of the 31 days before `date`, if this bundle's model made it.
+
+        All pieces of a batch go on from it, too; a trial looks at trials only. Damaged tokens are
+        no reason to compose nothing for as many days: the piece starts afresh and says so.
+        Raises StorageError, AccessError.
+        """
+        prefix = prefix_of(trial=trial)
+        found = self._newest_before(datetime.date.fromisoformat(date), prefix)
+        if found is None:
+            reason = f"no piece in the {LOOK_BACK_DAYS} days before {date}"
+            return Previous(date=None, ids=(), fresh_because=reason)
+        try:
+            return self._piece_of(found, prefix)
+        except TokensError as error:
+            reason = f"the tokens of {found} are damaged: {error}"
+            return Previous(date=None, ids=(), fresh_because=reason)
+
+    def write_run(self, execution: str, rounds: int, ids: list[int]) -> str:
+        """Stores ids that outgrew the state machine's messages in that round; returns their URI."""
+        key = _run_key(execution, rounds)
+        body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
+        if len(body) > TOKENS_SIZE_LIMIT:
+            raise TokensError(f"{key}: {len(ids)} ids are more than the reader accepts")
+        with storage_errors("write", self._bucket, key):
+            self._s3().put_object(
+                Bucket=self._bucket, Key=key, Body=body, ContentType="application/json"
+            )
+        return f"s3://{self._bucket}/{key}"
+
+    def read_run(self, execution: str, rounds: int, uri: str, count: int) -> list[int]:
+        """The ids that `write_run` stored in that round of this execution under `uri`."""
+        key = _run_key(execution, rounds)
+        if uri != f"s3://{self._bucket}/{key}":
+            raise TokensError(f"tokens.s3_uri must be s3://{self._bucket}/{key}, got {uri[:200]!a}")
+        content = read_token_file(self._s3(), self._bucket, key)
+        self._bundle.require_same_model(content.get("model_id"), key)
+        ids = self._bundle.checked_ids(content.get("ids"), key)
+        if len(ids) != count:
+            raise TokensError(f"{key} holds {len(ids)} ids, the message says {count}")
+        return ids
+
+    def _piece_of(self, found: str, prefix: str) -> Previous:
+        key = f"{prefix}{found}_tokens.json"
+        content = read_token_file(self._s3(), self._bucket, key)
+        model_id = content.get("model_id")
+        if not isinstance(model_id, str):
+            raise TokensError(f"{key}: model_id must be a string, got {type(model_id).__name__}")
+        if model_id != self._bundle.model_id:
+            reason = f"the piece of {found} was made by another model ({model_id[:8]!a})"
+            return Previous(date=None, ids=(), fresh_because=reason)
+        ids = self._bundle.checked_ids(content.get("ids"), key)
+        styles = self._bundle.styles.values()
+        if len(ids) < 2 or ids[0] != self._bundle.bos_id or ids[1] not in styles:
+            raise TokensError(f"{key}: ids must begin with BOS and a style")
+        return Previous(date=found, ids=tuple(ids), fresh_because=None)
+
+    def _newest_before(self, date: datetime.date, prefix: str) -> str | None:
+        first = date - datetime.timedelta(days=LOOK_BACK_DAYS)
+        request = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": f"{prefix}{first}"}
+        newest = None
+        while True:
+            with storage_errors("list", self._bucket, prefix):
+                page = self._s3().list_objects_v2(**request)
+            for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
+                if entry["Key"] >= f"{prefix}{date}":
+                    return newest
+                matched = _TOKENS_NAME.fullmatch(entry["Key"].removeprefix(prefix))
+                if matched:
+                    newest = matched[1]
+            if not page.get("IsTruncated"):
+                return newest
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _s3(self) -> Any:
+        if self._client is None:
+            self._client = make_s3_client()
+        return self._client
+
+
+def prefix_of(*, trial: bool) -> str:
+    """Where pieces are kept."""
+    return TRIAL_PREFIX if trial else PREFIX
+
+
+def make_s3_client() -> Any:
+    """A client that gives up after `SLOWEST_CALL_S`, so that a function can say why it failed."""
+    import boto3
+    from botocore.config import Config
+
+    # total_max_attempts counts the first attempt too; max_attempts would not.
+    config = Config(
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+    )
+    return boto3.client("s3", config=config)
+
+
+def get_object(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """S3's answer, its body unread, or None if there is no such object."""
+    from botocore.exceptions import ClientError
+
+    with storage_errors("read", bucket, key):
+        try:
+            return dict(client.get_object(Bucket=bucket, Key=key))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+
+
+def read_token_file(client: Any, bucket: str, key: str) -> dict[str, Any]:
+    """The JSON object under `key`, its size checked before a byte of it is read.
+
+    Raises TokensError if it is missing, too large or not a JSON object; StorageError, AccessError.
+    """
+    response = get_object(client, bucket, key)
+    if response is None:
+        raise TokensError(f"{key} is missing")
+    if response["ContentLength"] > TOKENS_SIZE_LIMIT:
+        raise TokensError(
+            f"{key} is {response['ContentLength'] / 1e6:.1f} MB, "
+            f"token files have at most {TOKENS_SIZE_LIMIT / 1e6:.0f} MB"
+        )
+    with storage_errors("read", bucket, key):
+        body = response["Body"].read()
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise TokensError(f"{key} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise TokensError(f"{key} must hold an object, not {type(content).__name__}")
+    return content
+
+
+@contextmanager
+def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
+    """Turn every error of S3 and of the way to it into one of ours that names the key.
+
+    Raises AccessError for refused credentials, which no retry mends, StorageError for all else.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    place = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+            raise AccessError(
+                f"may not {verb} {place}: check the policy of the function's role: {error}"
+            ) from error
+        raise StorageError(f"cannot {verb} {place}: {error}") from error
+    except BotoCoreError as error:
+        raise StorageError(f"cannot {verb} {place}: {error}") from error
+
+
+def _run_key(execution: str, rounds: int) -> str:
+    # A file for each round: one that dies before it can answer leaves its retry what it began with.
+    return f"runs/{require_execution_name(execution, 'execution.name')}/tokens-{rounds}.json"

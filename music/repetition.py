@@ -1,0 +1,141 @@
+"""What comes back in one piece: how alike its bars are, and which stretches return exactly.
+
+numpy only and fast (about 2 ms for a minute), so that the candidates of a piece can be judged by
+it, too. Knows notes as arrays (`measures.Music`); neither tokens nor which values are good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from music.features import FloatArray, IntArray, Music, bar_lines, melody
+from music.harmony import seconds_per_tick
+
+LAGS = 16  # bars; the lag curve goes from 1 to this
+SHOWN_LAGS = (1, 2, 3, 4, 8, 16)  # the lags at which real music's curve has its peaks, and 3
+COVER_S = (8.0, 15.0)  # a phrase and a section, in seconds
+
+REPETITION = (
+    "longest_return_s",
+    "cover_8s",
+    "cover_15s",
+    "longest_same_top",
+    "distinct_rhythms",
+)
+
+Bits = NDArray[np.uint8]
+
+
+def bar_sets(music: Music, *, programs: bool) -> Bits:
+    """[bars, bytes]: the set of each bar's (onset in the bar, pitch) as bits, one for each member.
+
+    With ``programs`` the members are (onset in the bar, program, pitch).
+    """
+    lines = bar_lines(music)
+    bar = np.searchsorted(lines, music.onset, side="right") - 1
+    member = (music.onset - lines[bar]) << 14 | music.pitch
+    if programs:
+        member = member | music.program << 7
+    names, number = np.unique(member, return_inverse=True)
+    has = np.zeros((len(lines) - 1, len(names)), bool)
+    has[bar, number] = True
+    return np.packbits(has, axis=1)
+
+
+def likeness(bars: Bits) -> FloatArray:
+    """[bars, bars]: members that two bars share over members that either has (Jaccard index).
+
+    An empty bar is like no other, and not like itself.
+    """
+    sizes = np.bitwise_count(bars).sum(1, dtype=np.int64)
+    shared = np.stack([np.bitwise_count(bars & bar).sum(1, dtype=np.int64) for bar in bars])
+    either = sizes[:, None] + sizes - shared
+    alike: FloatArray = shared / np.maximum(either, 1)
+    return alike
+
+
+def lag_curve(music: Music) -> FloatArray:
+    """[16]: how alike bars are that lie 1 to 16 bars apart, in the mean; nan beyond the piece.
+
+    By (onset in the bar, pitch); pairs with an empty bar count as 0.
+    """
+    alike = likeness(bar_sets(music, programs=False))
+    curve = np.full(LAGS, np.nan)
+    for lag in range(1, min(LAGS, len(alike) - 1) + 1):
+        curve[lag - 1] = np.diagonal(alike, lag).mean()
+    return curve
+
+
+def curve_difference(one: FloatArray, other: FloatArray) -> float:
+    """Mean absolute difference of two lag curves (Museformer's similarity error, Yu et al. 2022).
+
+    Over the lags that both have; nan where there are none. doi:10.48550/arXiv.2210.10349
+    """
+    differences = np.abs(one - other)
+    known = differences[~np.isnan(differences)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def returns(music: Music) -> Iterator[tuple[int, int, int]]:
+    """Exact returns as (first bar, bar after the last, lag): each bar is as ``lag`` bars before.
+
+    Identical bars have the same (onset in the bar, program, pitch); an empty bar returns nowhere.
+    A run at one lag that lies within a run at a shorter lag is left out: a bar played sixteen
+    times is a return by one bar, not one of eight bars by eight.
+
+    Example: bars A B C A B C A are the one return (3, 7, 3): C, at bar 5, is the C of bar 2.
+    """
+    sets = bar_sets(music, programs=True)
+    bar = np.unique(sets, axis=0, return_inverse=True)[1].reshape(-1)
+    bar = np.where(sets.any(1), bar, -np.arange(1, len(bar) + 1))  # an empty bar equals no other
+    reach = np.zeros(len(bar), np.int64)  # end of the runs so far that each bar lies in
+    for lag in range(1, len(bar)):
+        same = np.concatenate(([False], bar[lag:] == bar[:-lag], [False]))
+        edges = np.flatnonzero(same[1:] != same[:-1]) + lag
+        for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            if reach[first] < end:
+                reach[first:end] = np.maximum(reach[first:end], end)
+                yield first, end, lag
+
+
+def repetition_features(music: Music) -> dict[str, float]:
+    """One number per name of `REPETITION`.
+
+    longest_return_s: length of the longest exact return. A return cannot be longer than its lag,
+    or it would overlap what it repeats: a run of more bars than that is several returns, one after
+    the other, each of the one before, and only the first ``lag`` bars of it count.
+    cover_8s, cover_15s: share of the piece's time within exact returns of that many seconds and
+    within what they repeat.
+    longest_same_top: most onsets in a row with the same highest note.
+    distinct_rhythms: different sets of onsets over bars that have one.
+    """
+    lines = bar_lines(music)
+    second = seconds_per_tick(music)
+    longest = 0.0
+    covered = np.zeros((len(COVER_S), len(lines) - 1), bool)
+    for first, end, lag in returns(music):
+        length = float(lines[min(end, first + lag)] - lines[first]) * second
+        longest = max(longest, length)
+        for row, least in zip(covered, COVER_S, strict=True):
+            for back in (0, lag):
+                row[first - back : end - back] |= length >= least
+    cover = (covered @ np.diff(lines)) / max(int(lines[-1]), 1)
+    values = (longest, *cover.tolist(), float(longest_same_top(music)), _distinct_rhythms(music))
+    return dict(zip(REPETITION, values, strict=True))
+
+
+def longest_same_top(music: Music) -> int:
+    top, _ = melody(music)
+    changes = np.flatnonzero(np.diff(top)) + 1
+    return int(np.diff(np.concatenate(([0], changes, [len(top)]))).max())
+
+
+def _distinct_rhythms(music: Music) -> float:
+    lines: IntArray = bar_lines(music)
+    bar = np.searchsorted(lines, music.onset, side="right") - 1
+    onsets = np.unique(np.stack([bar, music.onset - lines[bar]]), axis=1)
+    bars = np.split(onsets[1], np.flatnonzero(np.diff(onsets[0])) + 1)
+    return len({rhythm.tobytes() for rhythm in bars}) / len(bars)

@@ -1,0 +1,82 @@
+"""Schedule expressions and time zones are checked as EventBridge Scheduler does."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "cron(0 6 * * ? *)",
+        "cron(0/15 8-17 ? * MON-FRI *)",
+        "cron(30 12 L * ? 2026-2030)",
+        "cron(0 0 15W JAN,JUL ? *)",
+        "cron(0 0 ? * 6L *)",
+        "cron(0 0 ? * TUE#2 *)",
+        "cron(*/5 * * * ? *)",
+        "rate(1 day)",
+        "rate(12 hours)",
+        "at(2026-11-22T06:00:00)",
+    ],
+)
+def test_good_expressions_pass(expression: str) -> None:
+    check_expression(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        ("cron(99 6 * * ? *)", "minutes is '99'"),
+        ("cron(0 24 * * ? *)", "hours is '24'"),
+        ("cron(0 6 32 * ? *)", "day of month is '32'"),
+        ("cron(0 6 * 13 ? *)", "month is '13'"),
+        ("cron(0 6 ? * 8 *)", "day of week is '8'"),
+        ("cron(0 6 * * ? 1969)", "year is '1969'"),
+        ("cron(0 6 * * *)", "has 5 fields instead of six"),
+        ("cron(0 6 * * * *)", "exactly one of day of month and day of week must be ?"),
+        ("cron(0 6 ? * ? *)", "exactly one"),
+        ("cron(0/0 6 * * ? *)", "minutes is '0/0'"),
+        ("cron(1--2 6 * * ? *)", "minutes"),
+        ("cron(, 6 * * ? *)", "minutes is ''"),
+        ("rate(0 days)", "rate"),
+        ("rate(1 week)", "rate"),
+        ("at(2026-13-01T00:00:00)", "at"),
+        ("0 6 * * ? *", "write cron"),
+        ("", "write cron"),
+    ],
+)
+def test_bad_expressions_are_named(expression: str, part: str) -> None:
+    with pytest.raises(ScheduleExpressionError) as caught:
+        check_expression(expression)
+    assert part in str(caught.value)
+
+
+@given(st.integers(-5, 70), st.integers(-5, 30))
+def test_minutes_and_hours_within_their_ranges_only(minute: int, hour: int) -> None:
+    expression = f"cron({minute} {hour} * * ? *)"
+    if 0 <= minute <= 59 and 0 <= hour <= 23:
+        check_expression(expression)
+    else:
+        with pytest.raises(ScheduleExpressionError):
+            check_expression(expression)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_refused_by_name_or_accepted(text: str) -> None:
+    for expression in (text, f"cron({text})", f"rate({text})", f"at({text})"):
+        with suppress(ScheduleExpressionError):
+            check_expression(expression)
+
+
+def test_time_zones() -> None:
+    check_timezone("Europe/Berlin")
+    for name in ("Mars/Olympus", "", "../etc/passwd"):
+        with pytest.raises(ScheduleExpressionError, match="time zone"):
+            check_timezone(name)

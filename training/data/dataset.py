@@ -1,0 +1,383 @@
+"""From folders of MIDI to arrays that a trainer can draw windows from.
+
+Cleans and tokenises files on all cores, keeps near-duplicates on one side of the split, computes
+the model's inputs with the sampler's own tracker, and caches the result. Knows nothing of
+the model, nor of how the split is made (held_out.py).
+
+    python -m training.data.dataset --data FOLDER [--data FOLDER ...] --out dataset.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from midi_save import clean as clean_module
+from midi_save import midi_file as midi_file_module
+from midi_save import reading as reading_module
+from midi_save.reading import ON_GRID_SHARE, read_score
+from music import grammar as grammar_module
+from music import inputs as inputs_module
+from music import tracker as state_module
+from music.grammar import REMI_TRANSITIONS, Grammar
+from music.inputs import TRACKED, Recorder, Tracked
+from music.tracker import KINDS, MusicState, Vocabulary
+from training.data import archive, held_out, near_duplicates, reserved
+from training.data import attribution as attribution_module
+from training.data import tokenizer as tokenizer_module
+from training.data.archive import Source, find_all, find_sources
+from training.data.attribution import Credits, credits_of
+from training.data.dataset_report import Report, by_reason, totals
+from training.data.near_duplicates import grouped, shingles_of
+from training.data.provenance import Training
+from training.data.tokenizer import STYLES, make_tokenizer, vocabulary_entries
+
+__all__ = [
+    "STYLES",
+    "Dataset",
+    "Piece",
+    "Prepared",
+    "Source",
+    "build_dataset",
+    "find_sources",
+    "make_tokenizer",
+    "prepare",
+    "read_piece",
+    "vocabulary_entries",
+]
+
+MIN_NOTES = 60
+MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
+FEW_FILES = 64  # read in this process: starting others takes longer
+
+
+@dataclass
+class Piece:
+    """One tokenised piece; ``why`` is set when it was left out.
+
+    ids: int16 [T], ``BOS style ... EOS``, and what the tracker says after each. forbidden: how
+    often the grammar would not have let one kind of id follow another.
+    """
+
+    source: Source
+    why: str = ""
+    repairs: tuple[str, ...] = ()
+    ids: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    tracked: Tracked | None = None
+    forbidden: Counter[str] = field(default_factory=Counter)
+    notes: int = 0
+    seconds: float = 0.0
+    shingles: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+
+
+class _Tokens:
+    """Tokenizer, vocabulary and grammar, made once in each process."""
+
+    def __init__(self) -> None:
+        self.tokenizer = make_tokenizer()
+        self.vocabulary = Vocabulary(vocabulary_entries(self.tokenizer))
+        self.grammar = Grammar(self.vocabulary, REMI_TRANSITIONS, max_empty_bars=1 << 30)
+
+    def track(self, ids: list[int]) -> tuple[Tracked, Counter[str]]:
+        """What the tracker says after each id, and what the grammar would have forbidden."""
+        state, recorder = MusicState(self.vocabulary), Recorder(self.vocabulary)
+        forbidden: Counter[str] = Counter()
+        for i, token in enumerate(ids):
+            if i and not self.grammar.permits(token, state):
+                before, after = (KINDS[self.vocabulary.kind[t]] for t in (ids[i - 1], token))
+                forbidden[f"{after} after {before}"] += 1
+            state.step(token)
+            recorder.record(state)
+        return recorder.tracked(), forbidden
+
+
+_tokens = lru_cache(_Tokens)
+
+
+def read_piece(source: Source) -> Piece:
+    """Cleans and tokenises one file; what can't be used comes back with ``why``."""
+    piece = Piece(source, why=source.why)
+    if piece.why:
+        return piece
+    try:
+        _read_into(piece)
+    except Exception as error:  # noqa: BLE001  # one odd file must not end the reading of thousands
+        text = str(error).partition("\n")[0][:60]
+        piece.why = f"unreadable: {text or type(error).__name__}"
+    return piece
+
+
+def _read_into(piece: Piece) -> None:
+    read = read_score(piece.source.path.read_bytes())
+    piece.repairs, score = read.repairs, read.score
+    if read.raw.note_num() < MIN_NOTES:
+        piece.why = "too few notes"
+        return
+    if read.on_grid < ON_GRID_SHARE:
+        piece.why = "off the grid"
+        return
+    if score is None or score.note_num() < MIN_NOTES:
+        piece.why = "too few notes"
+        return
+    piece.seconds = score.end() / score.ticks_per_quarter * 60 / score.tempos[0].qpm
+    if not MIN_SECONDS <= piece.seconds <= MAX_SECONDS:
+        piece.why = "too short or too long"
+        return
+    tokenizer = _tokens().tokenizer
+    head = [tokenizer["BOS_None"], tokenizer[f"Style_{piece.source.style}"]]
+    ids = [*head, *map(int, tokenizer.encode(score, encode_ids=False).ids), tokenizer["EOS_None"]]
+    piece.tracked, piece.forbidden = _tokens().track(ids)
+    piece.ids = np.array(ids, np.int16)
+    piece.notes = score.note_num()
+    piece.shingles = shingles_of(score)
+
+
+@dataclass
+class Dataset:
+    """All pieces end to end, each ``BOS style ... EOS``.
+
+    ids int16 [N]; what the tracker says of each [N]; starts int64 [pieces + 1]; per piece the style
+    id, notes, seconds and whether it is for validation or for the test: never both, and a training
+    piece neither. credits: whom the pieces' licences ask to name.
+    """
+
+    ids: NDArray[np.int16]
+    tracked: Tracked
+    starts: NDArray[np.int64]
+    style_ids: NDArray[np.int16]
+    notes: NDArray[np.int32]
+    seconds: NDArray[np.float32]
+    validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+    names: NDArray[np.str_]
+    credits: Credits
+
+    @property
+    def training(self) -> NDArray[np.bool_]:
+        """Which pieces are trained on, bool [pieces]."""
+        return ~(self.validation | self.test)
+
+    def save(self, path: Path) -> None:
+        arrays = {k: v for k, v in vars(self).items() if k not in ("tracked", "credits")}
+        partial = path.with_suffix(".partial.npz")
+        arrays["credits"] = np.array(json.dumps(self.credits))
+        np.savez(partial, **arrays, **vars(self.tracked))
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Dataset:
+        """Raises ValueError for a dataset of another version."""
+        with np.load(path) as arrays:
+            names = [k for k in cls.__dataclass_fields__ if k != "tracked"]
+            if missing := {*names, *TRACKED} - set(arrays.files):
+                raise ValueError(
+                    f"{path} was written by another version, without {', '.join(sorted(missing))}: "
+                    "run dataset.py again, or give another --dataset"
+                )
+            fields = {k: arrays[k] for k in names}
+            fields["credits"] = json.loads(str(fields["credits"]))
+            return cls(tracked=Tracked(**{k: arrays[k] for k in TRACKED}), **fields)
+
+    def sha256(self) -> str:
+        """Of the pieces and their split: what a training learned and what it must not have seen."""
+        digest = hashlib.sha256(self.ids.tobytes())
+        digest.update(self.validation.tobytes() + self.test.tobytes())
+        return digest.hexdigest()
+
+    def provenance(self) -> Training:
+        """What a model trained on this says of it."""
+        return Training(
+            self.sha256(), int(self.training.sum()), len(self.ids), credits=self.credits
+        )
+
+
+def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
+    """The dataset of the usable pieces, and how many tokens the grammar would have forbidden."""
+    groups = grouped([(p.source.group, p.shingles) for p in pieces])
+    sources = [piece.source for piece in pieces]
+    validation, test = held_out.split(sources, groups)
+    tokenizer = _tokens().tokenizer
+    dataset = Dataset(
+        starts=np.cumsum([0, *(len(p.ids) for p in pieces)], dtype=np.int64),
+        ids=np.concatenate([p.ids for p in pieces]),
+        tracked=Tracked.joined(p.tracked for p in pieces if p.tracked),
+        style_ids=np.array([tokenizer[f"Style_{s.style}"] for s in sources], np.int16),
+        notes=np.array([p.notes for p in pieces], np.int32),
+        seconds=np.array([p.seconds for p in pieces], np.float32),
+        validation=validation,
+        test=test,
+        names=np.array([source.path.name for source in sources]),
+        credits=credits_of(sources),
+    )
+    return dataset, sum((p.forbidden for p in pieces), Counter())
+
+
+@dataclass
+class Prepared:
+    """A dataset, what is to say of it, and the files that are in it."""
+
+    dataset: Dataset
+    report: Report
+    sources: list[Source]
+
+    def copy_held_out(self, folder: Path) -> Path:
+        """Copies the held-out files to ``folder/validation/STYLE/`` and ``folder/test/STYLE/``.
+
+        They replace those of an earlier call. Returns ``folder``.
+        """
+        for part in ("validation", "test"):
+            held_out.copy(compress(self.sources, getattr(self.dataset, part)), folder / part)
+        return folder
+
+
+def prepare(
+    folders: Iterable[Path], out: Path, workers: int | None = None, *, fresh: bool = False
+) -> Prepared:
+    """Reads every folder, writes the dataset to ``out`` and its report beside it, as JSON.
+
+    A dataset that was made of the same files by the same code is taken as it is, unless ``fresh``.
+
+    Raises:
+        ValueError: a folder without MIDI, a manifest that cannot be read, or no usable piece.
+    """
+    sources = find_all(folders)
+    fingerprint = _fingerprint(sources)
+    report_path = out.with_suffix(".json")
+    if not fresh and (made := _made_before(out, report_path, fingerprint)):
+        print(f"{out}: same files and code as when it was made, so it is taken as it is")
+        return _prepared(*made, sources)
+    pieces = _read_all(sources, workers or os.cpu_count() or 1)
+    kept = [piece for piece in pieces if not piece.why]
+    left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
+    if not kept:
+        reasons = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
+        raise ValueError(f"none of {len(pieces)} files can be used: {reasons}")
+    dataset, forbidden = build_dataset(kept)
+    numbers = {
+        "notes": dataset.notes,
+        "seconds": dataset.seconds,
+        "tokens": np.diff(dataset.starts),
+    }
+    report = Report(
+        fingerprint=fingerprint,
+        pieces=len(kept),
+        files=len(pieces),
+        tokens=len(dataset.ids),
+        notes=int(dataset.notes.sum()),
+        minutes=round(float(dataset.seconds.sum()) / 60, 1),
+        validation=int(dataset.validation.sum()),
+        test=int(dataset.test.sum()),
+        styles=totals([piece.source.style for piece in kept], numbers),
+        collections=totals([piece.source.collection for piece in kept], numbers),
+        seconds=[round(float(np.quantile(dataset.seconds, q)), 1) for q in (0, 0.1, 0.5, 0.9, 1)],
+        left_out=left_out,
+        forbidden=dict(forbidden.most_common()),
+        mended=by_reason((repair, p.source.path) for p in kept for repair in p.repairs),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    report_path.unlink(missing_ok=True)  # a kill between the two files must not leave a wrong pair
+    dataset.save(out)
+    report.save(report_path)
+    return _prepared(dataset, report, sources)
+
+
+def _prepared(dataset: Dataset, report: Report, sources: list[Source]) -> Prepared:
+    print(report.summary())
+    left_out = {path for paths in report.left_out.values() for path in paths}
+    return Prepared(dataset, report, [s for s in sources if str(s.path) not in left_out])
+
+
+def _read_all(sources: list[Source], workers: int) -> list[Piece]:
+    progress = tqdm(total=len(sources), desc="reading MIDI", unit="file", disable=None)
+    pieces = []
+    with progress:
+        if workers == 1 or len(sources) < FEW_FILES:
+            for source in sources:
+                pieces.append(read_piece(source))
+                progress.update()
+            return pieces
+        # Not by fork: torch, which miditok imports, has threads, and a copy of their locks hangs.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            for piece in pool.map(read_piece, sources, chunksize=16):
+                pieces.append(piece)
+                progress.update()
+    return pieces
+
+
+def _fingerprint(sources: list[Source]) -> str:
+    """Of the files and of all code that decides what becomes of them."""
+    digest = hashlib.sha256(version("miditok").encode())
+    digest.update(version("symusic").encode())
+    modules = (
+        archive,
+        attribution_module,
+        held_out,
+        near_duplicates,
+        reserved,
+        tokenizer_module,
+        clean_module,
+        midi_file_module,
+        reading_module,
+        inputs_module,
+        state_module,
+        grammar_module,
+    )
+    code = (__file__, *(module.__file__ for module in modules))
+    for file in (*code, held_out.TEST_PIECES_FILE):
+        digest.update(Path(file or "").read_bytes())
+    for s in sources:
+        digest.update(json.dumps([str(s.path), s.style, s.group, s.why, s.sha256]).encode())
+    return digest.hexdigest()
+
+
+def _made_before(out: Path, report_path: Path, fingerprint: str) -> tuple[Dataset, Report] | None:
+    if not out.exists() or not report_path.exists():
+        return None
+    try:
+        report, dataset = Report.load(report_path), Dataset.load(out)
+    except (ValueError, OSError, KeyError):  # written by another version, or damaged
+        return None
+    same = report.fingerprint == fingerprint and report.tokens == len(dataset.ids)
+    return (dataset, report) if same else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Prepare a training set from folders of MIDI.")
+    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of MIDI")
+    parser.add_argument("--out", type=Path, default=Path("build/dataset.npz"))
+    parser.add_argument("--report", type=Path, help="write what was kept and why not; .md or .json")
+    parser.add_argument("--fresh", action="store_true", help="read all files again")
+    parser.add_argument("--workers", type=int, help="processes; default: one per core")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        help="copy the held-out files here, to validation/ and test/, for evaluate.py",
+    )
+    a = parser.parse_args()
+    try:
+        prepared = prepare(a.data, a.out, a.workers, fresh=a.fresh)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    if a.report:
+        prepared.report.save(a.report)
+    if a.held_out:
+        prepared.copy_held_out(a.held_out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Our pieces in the seed project's tokens, for the control experiment of `baseline.py`.
+
+miditok's Structured: five tokens a note (TimeShift, Program, Pitch, Velocity, Duration), eight
+positions a beat, no bars, metres or tempo. Takes the scores that `dataset.py` cleans and the split
+that it made, and refuses other pieces. Knows no model, and does not import torch: its worker
+processes would.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from miditok import Structured, TokenizerConfig
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from midi_save.reading import read_score
+from training.data.archive import Source, find_all
+from training.data.dataset import FEW_FILES, read_piece
+from training.data.held_out import require_test
+
+EVALUATED_SECONDS = 60.0  # windows.py's; importing it would import torch
+TOKENS_PER_NOTE = 5
+
+
+@cache
+def seed_tokenizer() -> Structured:
+    """The seed's tokenizer; of the seed's settings Structured ignored chords, rests and tempos."""
+    return Structured(
+        TokenizerConfig(
+            pitch_range=(21, 109),
+            beat_res={(0, 4): 8, (4, 12): 4},
+            num_velocities=4,
+            special_tokens=["PAD", "BOS", "EOS"],
+            use_programs=True,
+            one_token_stream_for_programs=True,
+        )
+    )
+
+
+def ids_of(kind: str) -> NDArray[np.bool_]:
+    """Which ids are tokens of the kind, bool [vocabulary]."""
+    vocabulary = seed_tokenizer().vocab
+    found = np.zeros(len(vocabulary), bool)
+    found[[i for token, i in vocabulary.items() if token.partition("_")[0] == kind]] = True
+    return found
+
+
+def beats_of_ids() -> NDArray[np.float64]:
+    """By how many beats each id moves the music on, float64 [vocabulary]."""
+    beats = np.zeros(len(seed_tokenizer()))
+    for token, token_id in seed_tokenizer().vocab.items():
+        kind, _, value = token.partition("_")
+        if kind == "TimeShift":
+            whole, parts, resolution = map(int, value.split("."))
+            beats[token_id] = whole + parts / resolution
+    return beats
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All pieces end to end, each ``BOS ... EOS``.
+
+    ids int16 [N]; starts int64 [pieces + 1]; minutes int64 [pieces]: how many tokens after BOS
+    are of notes that begin in the piece's first minute; validation and test bool, styles and
+    collections str [pieces].
+    """
+
+    ids: NDArray[np.int16]
+    starts: NDArray[np.int64]
+    minutes: NDArray[np.int64]
+    validation: NDArray[np.bool_]
+    test: NDArray[np.bool_]
+    styles: NDArray[np.str_]
+    collections: NDArray[np.str_]
+
+    @property
+    def sha256(self) -> str:
+        """Of what training depends on."""
+        return hashlib.sha256(self.ids.tobytes() + self.held_out.tobytes()).hexdigest()
+
+    @property
+    def held_out(self) -> NDArray[np.bool_]:
+        """Which pieces are not trained on, bool [pieces]."""
+        return self.validation | self.test
+
+
+def encode_piece(source: Source) -> tuple[list[int], int] | None:
+    """Ids, and how many are the first minute's; None for a file that `dataset.py` leaves out.
+
+    Raises:
+        ValueError: the tokenizer wrote something else than five tokens a note.
+    """
+    piece = read_piece(source)
+    if piece.why:
+        return None
+    score = read_score(source.path.read_bytes()).score
+    assert score is not None, "read_piece kept it"
+    encoded = seed_tokenizer().encode(score, encode_ids=False)
+    # The events know the true time; TimeShift tokens shorten gaps of more than twelve beats.
+    onsets = np.array([event.time for event in encoded.events if event.type_ == "Pitch"])
+    if len(encoded.ids) != TOKENS_PER_NOTE * len(onsets):
+        raise ValueError(f"{source.path}: {len(encoded.ids)} tokens for {len(onsets)} notes")
+    share = min(1.0, EVALUATED_SECONDS / piece.seconds)
+    notes = int(np.searchsorted(onsets, share * onsets[-1], side="right"))
+    return [int(i) for i in encoded.ids], TOKENS_PER_NOTE * notes
+
+
+def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
+    """The pieces of ``dataset`` in the seed's tokens; kept in ``cached``, for it takes minutes.
+
+    Raises:
+        ValueError: the folders hold other pieces than the dataset was made of, or the dataset
+            is of an older version.
+    """
+    with np.load(dataset) as arrays:
+        require_test(arrays, dataset)
+        names, validation, test = arrays["names"], arrays["validation"], arrays["test"]
+    digest = hashlib.sha256(names.tobytes() + validation.tobytes() + test.tobytes()).hexdigest()
+    if cached.exists():
+        with np.load(cached) as arrays:
+            if str(arrays["digest"]) == digest:
+                return Corpus(**{k: arrays[k] for k in Corpus.__dataclass_fields__})
+    sources = find_all(folders)
+    encoded = _encode_all(sources)
+    kept = [(s, e) for s, e in zip(sources, encoded, strict=True) if e is not None]
+    if [source.path.name for source, _ in kept] != names.tolist():
+        raise ValueError(
+            f"--data holds {len(kept)} usable pieces, other than the {len(names)} of {dataset}: "
+            "give the folders that dataset.py was given, or run it again"
+        )
+    tokenizer = seed_tokenizer()
+    pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, (ids, _) in kept]
+    corpus = Corpus(
+        ids=np.concatenate([np.array(piece, np.int16) for piece in pieces]),
+        starts=np.cumsum([0, *(len(piece) for piece in pieces)]),
+        minutes=np.array([minute for _, (_, minute) in kept]),
+        validation=validation,
+        test=test,
+        styles=np.array([source.style for source, _ in kept]),
+        collections=np.array([source.collection for source, _ in kept]),
+    )
+    np.savez(cached, digest=np.array(digest), **vars(corpus))
+    return corpus
+
+
+def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
+    progress = tqdm(total=len(sources), desc="reading MIDI", unit="file", disable=None)
+    encoded = []
+    with progress:
+        if len(sources) < FEW_FILES:
+            for source in sources:
+                encoded.append(encode_piece(source))
+                progress.update()
+            return encoded
+        # Not by fork, as in dataset.py: a copy of torch's locks would hang.
+        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+            for piece in pool.map(encode_piece, sources, chunksize=16):
+                encoded.append(piece)
+                progress.update()
+    return encoded
+
+
+def minute_windows(
+    corpus: Corpus, context: int, held_out: NDArray[np.bool_]
+) -> list[tuple[int, NDArray[np.int64], int]]:
+    """(piece, ids [up to context + 1], first target that counts), each first minute once.
+
+    Of the pieces ``held_out``, bool [pieces].
+
+    Windows overlap by half, as `windows.py` cuts them; the target after the minute (EOS in a
+    shorter piece) counts as there.
+    """
+    windows = []
+    for piece in np.flatnonzero(held_out):
+        first = corpus.starts[piece]
+        ids = corpus.ids[first : first + corpus.minutes[piece] + 2].astype(np.int64)
+        begin = counted = 0
+        while True:
+            windows.append((int(piece), ids[begin : begin + context + 1], counted))
+            if begin + context + 1 >= len(ids):
+                break
+            begin, counted = begin + context // 2, context - context // 2
+    return windows

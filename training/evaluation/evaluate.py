@@ -1,0 +1,335 @@
+r"""How good a bundle's music is against real pieces: nats per note, features, memorisation.
+
+    python -m training.evaluation.evaluate --bundle layers/model --real FOLDER --plot out/plot.png
+
+How well does the deployed decoder predict real pieces (nats per note)? Are the features of what it
+composes distributed as theirs are (overlapped areas)? What would a listener notice (`listener`)?
+Can a classifier tell it from real music (`two_sample`)? Does it recite (longest shared run)?
+Any folder of MIDI will do as the real pieces; those that the model was not trained on tell most.
+Compose at least 70 s: the two-sample test looks at the first 60 s, endings left out.
+
+Shared runs are looked for in the training set with --dataset, else in the real pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract.bundle import Bundle
+from contract.errors import BundleError
+from contract.request import SEED_LIMIT, parse_request
+from midi_save.detokenise import load_tokenizer
+from music.features import SCALARS, VECTORS
+from music.tracker import Vocabulary
+from training.data.archive import STYLE_WORDS, Source, find_sources
+from training.data.reserved import Reserved
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
+from training.evaluation.listener import Listening
+from training.evaluation.overlap import (
+    Hashes,
+    longest_shared,
+    overlapped_area,
+    overlapped_areas,
+    training_steps,
+)
+from training.evaluation.report import Areas, Nats, Pieces, Report, last_line
+from training.evaluation.scoring import (
+    Measured,
+    compose_midi,
+    known_style,
+    measure,
+    measure_file,
+    nats_of_file,
+)
+from training.evaluation.two_sample import TwoSample, two_sample_test
+from training.evaluation.workers import Workers
+
+SAMPLES = 48
+SECONDS = 60.0
+HALVINGS = 4  # of the real pieces, to know what OA two sets of real pieces reach
+FEWEST_TO_HALVE = 8
+STYLE_CHOICES = ("real", "even")
+
+
+class EvaluationError(ValueError):
+    """What was asked cannot be evaluated; the message names the file or option and the way out."""
+
+
+def styles_like(styles: Sequence[str], samples: int) -> list[str]:
+    """``samples`` styles in the proportions of ``styles``."""
+    counts = Counter(styles)
+    names = sorted(counts)
+    ends = [round(end * samples / len(styles)) for end in accumulate(counts[n] for n in names)]
+    shares = np.diff([0, *ends]).tolist()
+    return [name for name, share in zip(names, shares, strict=True) for _ in range(share)]
+
+
+def styles_evenly(styles: Sequence[str], samples: int) -> list[str]:
+    """``samples`` styles, going round in ``styles``: each as often as the others, or once more."""
+    return [styles[i % len(styles)] for i in range(samples)]
+
+
+def style_in_name(source: Source) -> Source:
+    """A composed piece's source, with the style of its name (``folk-17.mid``) if that has one."""
+    word = source.path.name.partition("-")[0].lower()
+    return replace(source, style=STYLE_WORDS.get(word, source.style))
+
+
+def _pieces(measured: Sequence[Measured], runs: list[int]) -> Pieces:
+    features = [m.features for m in measured if m.features is not None]
+    columns = {name: np.stack([f[name] for f in features]) for name in (*SCALARS, *VECTORS)}
+    return Pieces(columns, runs)
+
+
+def _areas(real: Pieces, other: Pieces) -> Areas:
+    return Areas(
+        overlapped_areas(real.features, other.features),
+        {name: overlapped_area(real.values(name), other.values(name)) for name in SCALARS},
+    )
+
+
+def _halves(real: Pieces, seed: int) -> list[Areas]:
+    """Random halves of the real pieces against each other."""
+    found = []
+    rng = np.random.default_rng(seed)
+    for _ in range(HALVINGS if len(real) >= FEWEST_TO_HALVE else 0):
+        order = rng.permutation(len(real))
+        parts = (order[: len(real) // 2], order[len(real) // 2 :])
+        found.append(_areas(*(Pieces({k: v[p] for k, v in real.features.items()}) for p in parts)))
+    return found
+
+
+def _runs(
+    real: Sequence[Hashes], made: Sequence[Hashes], dataset: Path | None
+) -> tuple[list[int], list[int], str]:
+    """The longest shared runs of real and generated pieces, and what they are shared with."""
+    pieces = [*real, *made]
+    if dataset is not None:
+        vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
+        runs = longest_shared(pieces, list(training_steps(dataset, vocabulary)))
+        against = "the training set"
+    else:
+        runs = [*longest_shared(real), *longest_shared(made, real)]
+        against = "the real pieces (another one, for these), as no --dataset was given"
+    return runs[: len(real)], runs[len(real) :], against
+
+
+def _measured_folder(
+    folder: Path, seconds: float, workers: Workers, *, composed: bool = False
+) -> tuple[list[Measured], list[Source], list[tuple[str, str]]]:
+    """The usable files of a folder, measured, their sources, and the others with the reason."""
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder} is no folder: name one that holds .mid files")
+    sources = find_sources(folder, Reserved())
+    if not sources:
+        raise EvaluationError(f"no .mid file under {folder}: name a folder that holds some")
+    if composed:
+        sources = [style_in_name(source) for source in sources]
+    measured = workers.map(
+        partial(measure_file, root=folder, seconds=seconds), sources, "reading MIDI", "file"
+    )
+    usable = [i for i, m in enumerate(measured) if not m.why]
+    skipped = [(m.name, m.why) for m in measured if m.why]
+    if not usable:
+        raise EvaluationError(f"no usable MIDI file under {folder}: {': '.join(skipped[0])}")
+    return [measured[i] for i in usable], [sources[i] for i in usable], skipped
+
+
+def _nats(bundle: Bundle, sources: Sequence[Source], workers: Workers) -> dict[str, Nats]:
+    task = partial(nats_of_file, directory=bundle.directory, model_id=bundle.model_id)
+    nats = {"all": Nats()}
+    found = workers.map(task, sources, "nats per note", "piece")
+    for source, one in zip(sources, found, strict=True):
+        for name in ("all", f"style {source.style}", f"source {source.collection}"):
+            nats.setdefault(name, Nats())
+            nats[name] += one
+    return dict(sorted(nats.items()))
+
+
+def _sampled(
+    bundle: Bundle,
+    styles: Sequence[str],
+    seed: int,
+    sampling: dict[str, Any],
+    workers: Workers,
+    save: Path | None,
+) -> tuple[list[Measured], list[tuple[str, str]]]:
+    """One piece a style, measured; and those that could not be, with the reason."""
+    events = [
+        {"style": style, "seed": (seed + i) % SEED_LIMIT, **sampling}
+        for i, style in enumerate(styles)
+    ]
+    requests = [parse_request({**e, "prompt": "fresh"}, bundle, "2000-01-01") for e in events]
+    task = partial(compose_midi, directory=bundle.directory, model_id=bundle.model_id)
+    measured, failed = [], []
+    for request, midi in zip(
+        requests, workers.map(task, requests, "composing", "piece"), strict=True
+    ):
+        name = f"{request.style}-{request.seed}.mid"
+        if isinstance(midi, str):
+            failed.append((name, midi))
+            continue
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            (save / name).write_bytes(midi)
+        style = request.style or ""
+        one = measure(midi, sampling["duration_s"], Measured(name, style))
+        if one.why:
+            failed.append((name, one.why))
+        else:
+            measured.append(one)
+    return measured, failed
+
+
+def evaluate(
+    bundle_dir: Path | None,
+    real_folder: Path,
+    samples: int = SAMPLES,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    *,
+    generated: Path | None = None,
+    dataset: Path | None = None,
+    sampling: dict[str, Any] | None = None,
+    save: Path | None = None,
+    workers: int | None = None,
+    styles: str = STYLE_CHOICES[0],
+    sets: int = 1,
+) -> Report:
+    """Evaluates a bundle, or with ``generated`` a folder of MIDI that some other system made.
+
+    Args:
+        samples: pieces to compose, with seeds from ``seed`` on; 0 for nats per note alone.
+        seconds: length of the pieces, and how much of each piece, real ones too, is measured.
+        dataset: where to look for shared runs; by default in the real pieces.
+        sampling: temperature, top_p, top_k, min_p, candidates that replace the bundle's.
+        save: a folder for the composed pieces.
+        workers: processes; by default one a core.
+        styles: of the composed pieces: "real", in the proportions of the real ones, or "even",
+            going round in the bundle's.
+        sets: the two-sample test is made with so many sets of the generated pieces.
+
+    Raises:
+        EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
+        EventError: sampling options out of range. ValueError: a dataset of another form.
+    """
+    if bundle_dir is None and generated is None:
+        raise EvaluationError("nothing to evaluate: give --bundle or --generated")
+    bundle = None if bundle_dir is None else Bundle.load(bundle_dir)
+    if bundle is not None:
+        load_tokenizer(bundle)  # refuses a vocabulary that is not the tokenizer's, before any work
+    chosen = {**(sampling or {}), "duration_s": seconds}
+    with Workers(workers or os.cpu_count() or 1) as pool:
+        real, sources, skipped = _measured_folder(real_folder, seconds, pool)
+        nats = _nats(bundle, sources, pool) if bundle is not None else {}
+        made: list[Measured] = []
+        failed: list[tuple[str, str]] = []
+        if generated is not None:
+            made, _, failed = _measured_folder(generated, seconds, pool, composed=True)
+        elif bundle is not None and samples > 0:
+            if styles == "even":
+                names = styles_evenly(list(bundle.styles), samples)
+            else:
+                names = styles_like([known_style(s.style, bundle) for s in sources], samples)
+            made, failed = _sampled(bundle, names, seed, chosen, pool, save)
+    steps = [[m.steps for m in group if m.steps is not None] for group in (real, made)]
+    real_runs, made_runs, against = _runs(steps[0], steps[1], dataset)
+    real_pieces = _pieces(real, real_runs)
+    made_pieces = _pieces(made, made_runs) if made else None
+    heard = [[m.heard for m in group if m.heard is not None] for group in (real, made)]
+    samples_of = [[m.sample for m in group if m.sample is not None] for group in (real, made)]
+    return Report(
+        settings={
+            "model_id": bundle.model_id if bundle is not None else None,
+            "samples": len(made),
+            "seed": seed,
+            "seconds": seconds,
+            "styles": styles,
+            "sampling": None if bundle is None else {**bundle.sampling, **chosen},
+        },
+        nats=nats,
+        real=real_pieces,
+        generated=made_pieces,
+        areas=_areas(real_pieces, made_pieces) if made_pieces is not None else None,
+        halves=_halves(real_pieces, seed),
+        runs_against=against,
+        listener=Listening(heard[0], heard[1], seconds),
+        two_sample=two_sample_test(
+            samples_of[0], samples_of[1], sets, workers or os.cpu_count() or 1
+        )
+        if made
+        else TwoSample(),
+        skipped=[*skipped, *failed],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Evaluate a bundle's music against real pieces.")
+    parser.add_argument("--bundle", type=Path, help="folder of a bundle, such as layers/model")
+    parser.add_argument("--real", type=Path, help="folder of real MIDI files")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="0: nats per note alone")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each piece")
+    parser.add_argument("--seed", type=int, default=0, help="of the first sample")
+    parser.add_argument(
+        "--styles", choices=STYLE_CHOICES, default="real", help="like the real ones, or evenly"
+    )
+    parser.add_argument("--sets", type=int, default=1, help="of samples, told from real each")
+    parser.add_argument("--generated", type=Path, help="folder of MIDI to judge, not composed now")
+    parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
+    for name in ("temperature", "top-p", "min-p"):
+        parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
+    for name in ("top-k", "candidates"):
+        parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
+    parser.add_argument(
+        "--dataset", type=Path, help="dataset.py's, in whose training pieces shared runs are sought"
+    )
+    parser.add_argument(
+        "--plot", type=Path, help="PNG of the features; one of the lag curve beside"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--workers", type=int, help="processes; by default one a core")
+    a = parser.parse_args()
+    try:
+        if a.real is None:
+            raise EvaluationError("--real is missing: name a folder of real MIDI files")
+        fields = ("temperature", "top_p", "min_p", "top_k", "candidates")
+        chosen = {name: getattr(a, name) for name in fields}
+        report = evaluate(
+            a.bundle,
+            a.real,
+            a.samples,
+            a.seconds,
+            a.seed,
+            generated=a.generated,
+            dataset=a.dataset,
+            sampling={name: value for name, value in chosen.items() if value is not None},
+            save=a.save,
+            workers=a.workers,
+            styles=a.styles,
+            sets=a.sets,
+        )
+    except (ValueError, BundleError, OSError) as error:
+        raise SystemExit(f"not evaluated: {error}") from error
+    print(report.table())
+    if a.plot is not None:
+        a.plot.parent.mkdir(parents=True, exist_ok=True)
+        report.plot(a.plot)
+        curve = a.plot.with_stem(f"{a.plot.stem}_lag_curve")
+        report.listener.plot(curve)
+        print(f"\n{a.plot}\n{curve}")
+    if a.json:
+        print(last_line(report))
+
+
+if __name__ == "__main__":
+    main()

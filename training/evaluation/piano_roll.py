@@ -1,0 +1,124 @@
+"""Draws a MIDI file as a piano roll: time across, pitch up, a colour per instrument.
+
+    python -m training.evaluation.piano_roll out/2026-11-22_sequence.mid site/piano-roll.png
+
+With ``--record out/2026-11-22_sequence.json`` the sections of the piece's form stand above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from symusic.core import ScoreSecond
+
+LONGEST_S = 90.0  # more than this is too fine to see in one picture
+STRIP = 0.08  # height of the sections above the roll, as a share of the roll's
+
+Section = tuple[float, float, str]  # start and end in seconds, letter
+
+
+def sections_of(record: Mapping[str, Any]) -> list[Section]:
+    """The sections of the form that a piece's record names; none where it names no form.
+
+    record["form"]: letters, and how many bars each lasts. record["request"]: tempo in quarter notes
+    a minute, metre as "3/4". Raises ValueError for a record without one of these.
+    """
+    form = record.get("form")
+    if not form:
+        return []
+    try:
+        numerator, denominator = map(int, str(record["request"]["metre"]).split("/"))
+        bar_s = 60 / float(record["request"]["tempo"]) * 4 * numerator / denominator
+        bounds = [bar_s * bars for bars in accumulate(form["bars"], initial=0)]
+        return list(zip(bounds[:-1], bounds[1:], form["letters"], strict=True))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"the record's form cannot be drawn ({error!r}): it needs form.letters, form.bars, "
+            "request.tempo and request.metre"
+        ) from error
+
+
+def draw_sections(sections: Sequence[Section], axes: Axes) -> None:
+    """Coloured spans with their letters above the roll; A and A' have the same colour."""
+    colours = mpl.colormaps["Pastel1"]
+    kinds = list(dict.fromkeys(letter.rstrip("'") for *_, letter in sections))
+    across = axes.get_xaxis_transform()  # seconds across; up: 0 and 1 are the roll's edges
+    for start, end, letter in sections:
+        stop = min(end, LONGEST_S)
+        if start >= stop:
+            continue
+        colour = colours(kinds.index(letter.rstrip("'")) % 9)
+        axes.axvspan(start, stop, color=colour, alpha=0.25, lw=0, zorder=0)
+        axes.broken_barh(
+            [(start, stop - start)],
+            (1, STRIP),
+            transform=across,
+            facecolor=colour,
+            edgecolor="white",
+            clip_on=False,
+        )
+        middle = (start + stop) / 2, 1 + STRIP / 2
+        axes.text(*middle, letter, transform=across, ha="center", va="center", clip_on=False)
+
+
+def draw_piano_roll(
+    score: ScoreSecond, axes: Axes, title: str = "", form: Sequence[Section] = ()
+) -> None:
+    """One bar per note on ``axes``; louder notes are darker. ``form``: its sections, on top."""
+    tracks = [track for track in score.tracks if len(track.notes)]
+    colours = mpl.colormaps["tab10"]
+    for index, track in enumerate(tracks):
+        notes = track.notes.numpy()
+        shown = notes["time"] < LONGEST_S
+        axes.barh(
+            notes["pitch"][shown],
+            np.maximum(notes["duration"][shown] - 0.03, 0.03),
+            left=notes["time"][shown],
+            height=0.85,
+            color=[
+                (*colours(index % 10)[:3], 0.35 + 0.65 * velocity / 127)
+                for velocity in notes["velocity"][shown]
+            ],
+            label=track.name or f"program {track.program}",
+        )
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("MIDI pitch")
+    axes.set_yticks(range(24, 105, 12), [f"C{octave}" for octave in range(1, 8)])
+    axes.grid(axis="y", alpha=0.3)
+    axes.margins(x=0.01, y=0.05)
+    axes.set_title(title, loc="left", pad=28 if form else None, parse_math=False)
+    draw_sections(form, axes)
+    if tracks:
+        axes.legend(loc="upper right", ncols=min(4, len(tracks)), fontsize="small")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw a MIDI file as a piano roll.")
+    parser.add_argument("midi", type=Path)
+    parser.add_argument("png", type=Path)
+    parser.add_argument("--title", default="")
+    parser.add_argument("--record", type=Path, help="the piece's .json, to show its form")
+    arguments = parser.parse_args()
+    record = {} if arguments.record is None else json.loads(arguments.record.read_text())
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    draw_piano_roll(
+        ScoreSecond.from_midi(arguments.midi.read_bytes()),
+        figure.subplots(),
+        arguments.title,
+        sections_of(record),
+    )
+    figure.savefig(arguments.png, dpi=100)
+    print(arguments.png)
+
+
+if __name__ == "__main__":
+    main()

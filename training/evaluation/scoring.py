@@ -1,0 +1,191 @@
+"""The work of an evaluation, a file or a piece at a time, as each process does it.
+
+Measures a MIDI file, scores one with the deployed decoder, composes one. Knows neither sets of
+pieces nor what the numbers are for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from miditok import MusicTokenizer
+from numpy.typing import NDArray
+from symusic.core import ScoreTick
+
+from contract.bundle import Bundle
+from contract.errors import PieceError
+from contract.request import LONGEST, Request
+from generate_tokens.compose import Composer
+from generate_tokens.sequence import Batch, TokenSequence
+from midi_save.clean import TICKS_PER_BEAT
+from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.reading import read_score
+from music.features import scalar_features, vector_features
+from music.grammar import Grammar
+from music.tracker import PITCH
+from training.data.archive import Source
+from training.evaluation.excerpt import duplicate_share, excerpt
+from training.evaluation.listener import Heard, heard
+from training.evaluation.overlap import Hashes, steps_of
+from training.evaluation.report import Nats
+from training.evaluation.two_sample import LONGEST_S, Sample, sample_of
+
+NATS_SECONDS = 60.0
+UNREADABLE = (RuntimeError, OverflowError, ValueError, OSError)
+
+
+@dataclass
+class Measured:
+    """One piece: its features by name, and its notes as steps. ``why`` set when it is no use.
+
+    heard: what a listener notices in it. sample: its first minute for the two-sample test; None
+    for a short piece.
+    """
+
+    name: str
+    style: str = ""
+    source: str = ""
+    why: str = ""
+    features: Mapping[str, NDArray[np.float64]] | None = None
+    steps: Hashes | None = None
+    heard: Heard | None = None
+    sample: Sample | None = None
+
+
+def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
+    """The score as it is, and cleaned. Raises one of `UNREADABLE`."""
+    read = read_score(midi)
+    if read.score is None:
+        raise ValueError("no notes")
+    return read.raw, read.score
+
+
+def _timed_ending(raw: ScoreTick) -> tuple[float, float]:
+    """Seconds of the piece, and from its last onset to its end, at the tempos that the file has.
+
+    A cleaned score has one tempo, and no ritardando.
+    """
+    timed: Any = raw.to("second")  # symusic types this by its argument's class only
+    notes = [track.notes.numpy() for track in timed.tracks if not track.is_drum and track.notes]
+    onset = np.concatenate([columns["time"] for columns in notes])
+    end = onset + np.concatenate([columns["duration"] for columns in notes])
+    return float(end.max()), float(end.max() - onset.max())
+
+
+def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
+    """Fills in the features of the first ``seconds`` and of the ending, or why there are none."""
+    try:
+        raw, clean = _read(midi)
+        duplicates = duplicate_share(raw)
+        music = excerpt(clean, duplicates, seconds)
+        length_s, last_chord_s = _timed_ending(raw)
+        all_s = clean.end() * 60 / clean.tempos[0].qpm / TICKS_PER_BEAT + 1
+        whole = excerpt(clean, duplicates, all_s)
+        minute = excerpt(clean, duplicates, LONGEST_S)
+    except UNREADABLE as error:
+        measured.why = f"unreadable: {str(error).partition(chr(10))[0][:80]}"
+        return measured
+    if music is None or whole is None:
+        measured.why = f"no note in the first {seconds:g} s"
+        return measured
+    scalars = {name: np.array([value]) for name, value in scalar_features(music).items()}
+    measured.features = {**scalars, **vector_features(music)}
+    measured.steps = steps_of(music.onset, music.pitch)
+    measured.heard = heard(music, whole, length_s, last_chord_s)
+    measured.sample = sample_of(minute, measured.style, length_s)
+    return measured
+
+
+def measure_file(source: Source, root: Path, seconds: float) -> Measured:
+    """`measure` for a file below ``root``."""
+    measured = Measured(str(source.path.relative_to(root)), source.style, source.collection)
+    # Only what cannot be read is left out: a test set is made of pieces kept from training.
+    if source.why.startswith("unreadable"):
+        measured.why = source.why
+        return measured
+    try:
+        midi = source.path.read_bytes()
+    except OSError as error:
+        measured.why = f"unreadable: {error.strerror}"
+        return measured
+    return measure(midi, seconds, measured)
+
+
+@cache
+def _loaded(directory: Path, model_id: str) -> tuple[Composer, MusicTokenizer]:  # noqa: ARG001
+    """Kept in each process; ``model_id`` tells a new bundle in the same folder from the old."""
+    bundle = Bundle.load(directory)
+    return Composer(bundle), load_tokenizer(bundle)
+
+
+def known_style(style: str, bundle: Bundle) -> str:
+    """The style itself, or for one that the bundle has no token for, "other"."""
+    spare = "other" if "other" in bundle.styles else next(iter(bundle.styles))
+    return style if style in bundle.styles else spare
+
+
+def token_logits(
+    composer: Composer, ids: Iterable[int], style: str
+) -> Iterator[tuple[NDArray[np.float32], TokenSequence]]:
+    """Teacher forcing through the deployed decoder, its sliding window and the memory.
+
+    Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
+    last, with the sequence before it. Both are overwritten by the next.
+    """
+    sequence = composer.beginning.sequence_in(style, None)
+    sequence.begin_piece(None)
+    batch = Batch(composer.decoder, [sequence])
+    batch.replay(0)
+    yield batch.logits(0), sequence
+    for token in ids:
+        sequence.append(token)
+        batch.push()
+        yield batch.logits(0), sequence
+
+
+def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:
+    """Of the first minute of a piece, and of its end when that is in it, as in training.
+
+    The model is mixed with the memory as the sampler does it in a piece without a plan; nucleus
+    and guards, which only keep away from things, are left out. ``ids`` without BOS, style and EOS.
+    """
+    nats = Nats()
+    grammar = Grammar(composer.vocabulary, composer.bundle.grammar)
+    targets = [*ids, composer.bundle.eos_id]
+    for target, (logits, sequence) in zip(targets, token_logits(composer, ids, style), strict=True):
+        state, memory = sequence.state, sequence.memory
+        if state.seconds > NATS_SECONDS:
+            break
+        exact = logits.astype(np.float64)
+        loss = np.logaddexp.reduce(exact) - exact[target]
+        named = memory.weight > 0 and target == memory.named
+        nats.total -= np.log((1 - memory.weight) * np.exp(-loss) + memory.weight * named)
+        nats.alone += loss
+        nats.tokens += 1
+        nats.notes += composer.vocabulary.kind[target] == PITCH
+        nats.forbidden += not grammar.permits(target, state)
+    return nats
+
+
+def nats_of_file(source: Source, directory: Path, model_id: str) -> Nats:
+    """`nats_of` a readable file, with the tokenizer of the bundle in ``directory``."""
+    composer, tokenizer = _loaded(directory, model_id)
+    _, clean = _read(source.path.read_bytes())
+    ids = list(tokenizer.encode(clean, encode_ids=False).ids)
+    return nats_of(composer, ids, known_style(source.style, composer.bundle))
+
+
+def compose_midi(request: Request, directory: Path, model_id: str) -> bytes | str:
+    """A fresh piece as MIDI, or why there is none."""
+    composer, tokenizer = _loaded(directory, model_id)
+    ids = composer.compose(request, [], [], np.inf).ids
+    limit_s = LONGEST * request.duration_s
+    try:
+        return detokenise(ids, tokenizer, composer.bundle, "", limit_s).midi
+    except PieceError as error:
+        return str(error)

@@ -1,0 +1,76 @@
+"""Weights as float16, so that others can train on from them: a bundle's, and the long run's.
+
+An .npz rather than a pickle: reading one runs no code. The functions never read it. `GOING_ON` are
+the weights of the long run, whose rate has not decayed yet.
+
+    python -m training.model.weights --checkpoint build/going-on.pt    # writes going-on.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.data import provenance
+from training.data.dataset import make_tokenizer, vocabulary_entries
+from training.data.provenance import History
+from training.model.checkpoints import history_of, load_checkpoint
+from training.model.model import ModelConfig, MusicModel
+
+WEIGHTS_FILE = "weights.npz"
+GOING_ON = Path(__file__).with_name("going-on.npz")
+CONFIG, HISTORY = "config", "history"  # arrays that are no weights: JSON
+
+
+def save_weights(model: MusicModel, path: Path, history: History = ()) -> Path:
+    """Writes float16 arrays, the model's sizes, and what it was trained on so far."""
+    arrays = {
+        name: tensor.detach().cpu().half().numpy() for name, tensor in model.state_dict().items()
+    }
+    arrays[CONFIG] = np.array(json.dumps(model.config.to_json()))
+    arrays[HISTORY] = np.array(provenance.to_json(history))
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)
+    return partial.replace(path)
+
+
+def load_weights(path: Path) -> tuple[MusicModel, History]:
+    """The model whose weights a file, or the bundle in a folder, holds, and its trainings.
+
+    Raises:
+        ValueError: no weights there, or not this code's model.
+    """
+    path = path / WEIGHTS_FILE if path.suffix != ".npz" else path
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            config = ModelConfig(**json.loads(str(arrays[CONFIG])))
+            model = MusicModel(config, vocabulary_entries(make_tokenizer()))
+            history = provenance.from_json(str(arrays[HISTORY]))
+            names = set(arrays.files) - {CONFIG, HISTORY}
+            model.load_state_dict({name: torch.from_numpy(arrays[name]).float() for name in names})
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not hold weights that this code can train further ({error}): name a "
+            "bundle that was exported by this version"
+        ) from error
+    return model, history
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Keep a checkpoint's weights in one small file.")
+    parser.add_argument("--checkpoint", type=Path, default=Path("build/going-on.pt"))
+    parser.add_argument("--out", type=Path, default=GOING_ON)
+    a = parser.parse_args()
+    model, facts = load_checkpoint(a.checkpoint)
+    history = history_of(facts)
+    save_weights(model, a.out, history)
+    seen = provenance.tokens_of(history) / 1e6
+    print(f"{a.out}: {a.out.stat().st_size / 1e6:.1f} MB, after {seen:.1f} million tokens")
+
+
+if __name__ == "__main__":
+    main()
