@@ -23,12 +23,12 @@ import numpy as np
 from tqdm import tqdm
 
 from contract.bundle import Bundle
+from contract.job import read_job
 from contract.request import Request
 from contract.token_files import Previous, TokenStore
 from generate_tokens.compose import Composer
-from generate_tokens.handler import begin
-from generate_tokens.job import parse_job
 from generate_tokens.motif import melody_of, motif_of
+from generate_tokens.progress import before_first_call
 from generate_tokens.sequence import PREFIX
 from music.harmony import harmony_features
 from music.notes import music_of
@@ -66,14 +66,15 @@ def compose_days(composer: Composer, first: datetime.date, count: int, event: An
     for number in tqdm(range(count), "days", unit="day", disable=None):
         date = str(first + datetime.timedelta(days=number))
         execution = {"name": "series", "started": f"{date}T06:00:00Z"}
-        job = parse_job({"request": event, "execution": execution}, composer.bundle)
-        progress = begin(job, composer, store)
-        motif = motif_of(progress.motif_ids, composer.vocabulary)
-        made = composer.compose(progress.request, [], [], np.inf, motif=motif)
+        job = read_job({"request": event, "execution": execution}, composer.bundle)
+        job = before_first_call(job, composer, lambda: store)
+        assert job.generation is not None
+        motif = motif_of(job.generation.motif_ids, composer.vocabulary)
+        made = composer.compose(job.request, [], [], np.inf, motif=motif)
         music, _ = music_of(made.ids[PREFIX:-1], composer.vocabulary)
         assert music is not None
         frozen = bool(harmony_features(music)["frozen"])
-        days.append(Day(progress.request, made.ids, frozen))
+        days.append(Day(job.request, made.ids, frozen))
     return days
 
 

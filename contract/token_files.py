@@ -1,8 +1,7 @@
 """Token files in S3, for both functions: yesterday's tokens, and the tokens of a run.
 
-Knows keys, the form of token files and S3's errors, believes nothing that it reads; knows nothing
-of music. boto3 is imported only when S3 is used, because its import costs a cold start a
-quarter second.
+Knows keys, the form of token files and S3's errors, and believes nothing that it reads; knows
+nothing of music. The S3 client is handed in.
 """
 
 from __future__ import annotations
@@ -16,26 +15,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.bundle import Bundle
-from contract.checks import require_execution_name
 from contract.errors import AccessError, StorageError, TokensError
+from contract.job import Job
 
 PREFIX = "neural-net/"
 TRIAL_PREFIX = "trial/"  # the same keys, for pieces that are to leave no trace
 LOOK_BACK_DAYS = 31
 TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,000 ids of 5 each
-# How long one call may take before it fails: S3 has 2 s to accept a connection and 5 s between
-# bytes, is asked twice, and botocore waits up to a second in between.
-CONNECT_S, READ_S, ATTEMPTS = 2, 5, 2
-SLOWEST_CALL_S = ATTEMPTS * (CONNECT_S + READ_S) + 1
+# How both functions configure botocore's S3 client: S3 has 2 s to accept a connection and 5 s
+# between bytes, and is asked twice. total_max_attempts counts the first attempt, too.
+S3_CONFIG: dict[str, Any] = {
+    "connect_timeout": 2,
+    "read_timeout": 5,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+}
+SLOWEST_CALL_S = 2 * (2 + 5) + 1  # then it has failed; botocore waits up to 1 s between the two
 
-# A day's piece; those of a batch have a number behind the day, and nothing goes on from them.
+# A day's piece. Those of a batch have a number behind the day, and no later piece continues them.
 _TOKENS_NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
 _MISSING = ("NoSuchKey", "404")
 
 
 @dataclass(frozen=True)
 class Previous:
-    """The piece to go on from; or `ids` is empty and `fresh_because` says why there is none."""
+    """An earlier day's piece; or `ids` is empty and `fresh_because` says why there is none."""
 
     date: str | None
     ids: tuple[int, ...]
@@ -43,9 +46,9 @@ class Previous:
 
 
 class TokenStore:
-    """Token files in the music bucket. `client` is boto3's S3 client, made on first use."""
+    """Token files in the music bucket. `client` is boto3's S3 client."""
 
-    def __init__(self, bucket: str, bundle: Bundle, client: Any = None) -> None:
+    def __init__(self, bucket: str, bundle: Bundle, client: Any) -> None:
         self._bucket = bucket
         self._bundle = bundle
         self._client = client
@@ -53,8 +56,9 @@ class TokenStore:
     def previous(self, date: str, *, trial: bool = False) -> Previous:
         """The newest daily piece of the 31 days before `date`, if this bundle's model made it.
 
-        All pieces of a batch go on from it, too; a trial looks at trials only. Damaged tokens are
-        no reason to compose nothing for as many days: the piece starts afresh and says so.
+        It is the previous piece of all pieces of a batch, too; a trial looks at trials only.
+        Damaged tokens are no error: the next piece starts afresh and says why, or else no piece
+        would be composed for 31 days.
         Raises StorageError, AccessError.
         """
         prefix = prefix_of(trial=trial)
@@ -68,24 +72,33 @@ class TokenStore:
             reason = f"the tokens of {found} are damaged: {error}"
             return Previous(date=None, ids=(), fresh_because=reason)
 
-    def write_run(self, execution: str, rounds: int, ids: list[int]) -> str:
-        """Stores ids that outgrew the state machine's messages in that round; returns their URI."""
-        key = _run_key(execution, rounds)
+    def write_run(self, execution: str, calls: int, ids: list[int]) -> str:
+        """Stores the ids of an execution after so many calls; returns their URI."""
+        key = _run_key(execution, calls)
         body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
         if len(body) > TOKENS_SIZE_LIMIT:
             raise TokensError(f"{key}: {len(ids)} ids are more than the reader accepts")
         with storage_errors("write", self._bucket, key):
-            self._s3().put_object(
+            self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=body, ContentType="application/json"
             )
         return f"s3://{self._bucket}/{key}"
 
-    def read_run(self, execution: str, rounds: int, uri: str, count: int) -> list[int]:
-        """The ids that `write_run` stored in that round of this execution under `uri`."""
-        key = _run_key(execution, rounds)
-        if uri != f"s3://{self._bucket}/{key}":
-            raise TokensError(f"tokens.s3_uri must be s3://{self._bucket}/{key}, got {uri[:200]!a}")
-        content = read_token_file(self._s3(), self._bucket, key)
+    def ids_of(self, job: Job) -> list[int]:
+        """The ids of a job's generation, from the message or from where `write_run` put them.
+
+        Raises TokensError, ModelMismatchError, StorageError, AccessError.
+        """
+        made = job.generation
+        if made is None or made.stored_at is None:
+            return made.ids if made else []
+        key, count = _run_key(job.execution, made.calls), sum(made.lengths)
+        if made.stored_at != f"s3://{self._bucket}/{key}":
+            raise TokensError(
+                f"job.generation.stored_at must be s3://{self._bucket}/{key}, "
+                f"got {made.stored_at[:200]!a}"
+            )
+        content = read_token_file(self._client, self._bucket, key)
         self._bundle.require_same_model(content.get("model_id"), key)
         ids = self._bundle.checked_ids(content.get("ids"), key)
         if len(ids) != count:
@@ -94,7 +107,7 @@ class TokenStore:
 
     def _piece_of(self, found: str, prefix: str) -> Previous:
         key = f"{prefix}{found}_tokens.json"
-        content = read_token_file(self._s3(), self._bucket, key)
+        content = read_token_file(self._client, self._bucket, key)
         model_id = content.get("model_id")
         if not isinstance(model_id, str):
             raise TokensError(f"{key}: model_id must be a string, got {type(model_id).__name__}")
@@ -113,7 +126,7 @@ class TokenStore:
         newest = None
         while True:
             with storage_errors("list", self._bucket, prefix):
-                page = self._s3().list_objects_v2(**request)
+                page = self._client.list_objects_v2(**request)
             for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
                 if entry["Key"] >= f"{prefix}{date}":
                     return newest
@@ -124,29 +137,10 @@ class TokenStore:
                 return newest
             request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _s3(self) -> Any:
-        if self._client is None:
-            self._client = make_s3_client()
-        return self._client
-
 
 def prefix_of(*, trial: bool) -> str:
     """Where pieces are kept."""
     return TRIAL_PREFIX if trial else PREFIX
-
-
-def make_s3_client() -> Any:
-    """A client that gives up after `SLOWEST_CALL_S`, so that a function can say why it failed."""
-    import boto3
-    from botocore.config import Config
-
-    # total_max_attempts counts the first attempt too; max_attempts would not.
-    config = Config(
-        connect_timeout=CONNECT_S,
-        read_timeout=READ_S,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-    )
-    return boto3.client("s3", config=config)
 
 
 def get_object(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
@@ -207,6 +201,6 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
         raise StorageError(f"cannot {verb} {place}: {error}") from error
 
 
-def _run_key(execution: str, rounds: int) -> str:
-    # A file for each round: one that dies before it can answer leaves its retry what it began with.
-    return f"runs/{require_execution_name(execution, 'execution.name')}/tokens-{rounds}.json"
+def _run_key(execution: str, calls: int) -> str:
+    # A file for each call: one that dies before it can answer leaves its retry what it began with.
+    return f"runs/{execution}/tokens-{calls}.json"

@@ -118,7 +118,7 @@ ensure_setting() { # description wanted-json error-when-absent read-arguments...
 render() { # file
   sed "s|\${Partition}|$partition|g; s|\${Region}|$region|g; s|\${Account}|$account|g; s|\${Name}|$name|g
     s|\${GenerateTokensArn}|$lambda_arn-generate-tokens|g; s|\${MidiSaveArn}|$lambda_arn-midi-save|g
-    s|\${StateMachineArn}|$state_machine_arn|g; s|\${MusicBucket}|$music_bucket|g; s|\${TopicArn}|$topic_arn|g" "$1"
+    s|\${StateMachineArn}|$state_machine_arn|g; s|\${TopicArn}|$topic_arn|g" "$1"
 }
 
 fact() { "$PYTHON" -IS -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }

@@ -57,21 +57,17 @@ JSON
 
 statemachine_policy() {
   # Call: the two functions. The others are for batches. Fan: an execution of this same state machine for
-  # each piece. Follow: to wait for it, to stop it when the batch itself is stopped, and to count what a
-  # large batch (a map run) made. HearOfTheEnd: the one rule that Step Functions keeps in each account to
-  # be told of ends. Results: a large batch's, as Step Functions writes them, in parts.
+  # each piece. Follow: to wait for it, and to stop it when the batch itself is stopped. HearOfTheEnd: the
+  # one rule that Step Functions keeps in each account to be told of ends.
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   {"Sid": "Call", "Effect": "Allow", "Action": "lambda:InvokeFunction",
     "Resource": ["$lambda_arn-generate-tokens", "$lambda_arn-midi-save"]},
   {"Sid": "Fan", "Effect": "Allow", "Action": "states:StartExecution", "Resource": "$state_machine_arn"},
-  {"Sid": "Follow", "Effect": "Allow", "Action": ["states:DescribeExecution", "states:StopExecution", "states:DescribeMapRun"], "Resource": [
-    "arn:$partition:states:$region:$account:execution:$name:*", "arn:$partition:states:$region:$account:execution:$name/*",
-    "arn:$partition:states:$region:$account:mapRun:$name/*"]},
+  {"Sid": "Follow", "Effect": "Allow", "Action": ["states:DescribeExecution", "states:StopExecution"],
+    "Resource": "arn:$partition:states:$region:$account:execution:$name:*"},
   {"Sid": "HearOfTheEnd", "Effect": "Allow", "Action": ["events:PutTargets", "events:PutRule", "events:DescribeRule"],
     "Resource": "arn:$partition:events:$region:$account:rule/StepFunctionsGetEventsForStepFunctionsExecutionRule"},
-  {"Sid": "Results", "Effect": "Allow", "Action": ["s3:PutObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"],
-    "Resource": "arn:$partition:s3:::$music_bucket/runs/*"},
   $(trace_statement ', "xray:GetSamplingRules", "xray:GetSamplingTargets"')]}
 JSON
 }

@@ -10,10 +10,9 @@ import hashlib
 from typing import Any, TypeGuard
 
 from contract.bundle import Bundle
-from contract.checks import require_execution_name, require_object, require_text
 from contract.errors import EventError
+from contract.job import read_job
 from contract.log_line import log_line
-from contract.request import parse_request
 
 # An execution's name has at most 80 characters; the state machine adds "-1000-1" for each piece.
 LONGEST_NAME = 73
@@ -33,21 +32,17 @@ def check_batch(message: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
         EventError: the event is not as it must be; the message names the field.
         TokensError: another part of the message isn't.
     """
-    job = require_object(message.get("job"), "job")
-    execution = require_object(job.get("execution"), "job.execution")
-    name = require_execution_name(execution.get("name"), "job.execution.name")
-    started = require_text(execution.get("started"), "job.execution.started")
-    event = job.get("request")
-    request = parse_request(event, bundle, started)
+    job = read_job(message.get("job"), bundle)
+    request = job.request
     if request.pieces is None or request.piece is not None:
         raise EventError("a batch has pieces, but no piece: the state machine numbers them")
-    print(log_line({"task": "check", "execution": name, "pieces": request.pieces}, {}))
+    print(log_line({"task": "check", "execution": job.execution, "pieces": request.pieces}, {}))
     return {
-        "name": _short(name),
+        "name": _short(job.execution),
         "date": request.date,
         "pieces": request.pieces,
         "items": list(range(1, request.pieces + 1)),
-        "event": {**require_object(event, "job.request"), "date": request.date},
+        "event": {**message["job"]["request"], "date": request.date},
     }
 
 

@@ -69,7 +69,7 @@ class Composition:
         ids: the finished piece, the best of the candidates; empty before.
         stopped: `UNFINISHED`; or what finished the piece: `ENDED` near its wanted length, or
             `BUDGET`.
-        faults: by candidate, what it lost by name (`choice.faults_of`), where there was a choice.
+        penalties: of each candidate, by name (`judge.faults_of`), where one of several was chosen.
         plan: the form of the prompt's bars and the piece's; None where nothing was planned.
         taken_up: of a finished piece, what has come of its motif (`motif.MotifGuide.to_json`).
         music_s: length of the piece, or of what there is of its longest candidate.
@@ -79,7 +79,7 @@ class Composition:
     candidates: list[list[int]]
     ids: list[int]
     stopped: str
-    faults: list[dict[str, float]]
+    penalties: list[dict[str, float]]
     plan: Plan | None
     taken_up: dict[str, Any] | None
     music_s: float
@@ -240,7 +240,7 @@ class Composer:
             candidates=pieces,
             ids=chosen,
             stopped=stopped,
-            faults=faults,
+            penalties=faults,
             plan=plan,
             taken_up=taken_up,
             music_s=round(longest_s, 3),

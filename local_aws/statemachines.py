@@ -21,7 +21,6 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 )
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 
-from local_aws import map_results
 from local_aws.clients import make_client
 from local_aws.iam import AssumeRoleError, Iam
 from local_aws.replacing import replace
@@ -68,7 +67,6 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
         return wait(*args, **(given | {"callback_endpoint": None}))
 
     replace(stack, StateTaskServiceCallback, "_eval_sync", wait_for_end)
-    map_results.install(stack)
 
 
 def _to_own_names(task: StateTaskService, parameters: dict[str, Any], **_: Any) -> None:

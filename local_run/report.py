@@ -32,7 +32,7 @@ class Piece:
     model_id: str
     tokens: int
     tokens_per_s: float
-    rounds: int
+    calls: int
     continued_from: str | None
     fresh_because: str | None
     sha256: str
@@ -70,7 +70,7 @@ def piece_of(result: Mapping[str, Any], midi: Path, stages_s: Mapping[str, float
         model_id=record["model_id"],
         tokens=record["tokens"],
         tokens_per_s=round(stats["tokens_per_s"], 1),
-        rounds=int(stats["rounds"]),
+        calls=int(stats["calls"]),
         continued_from=record["continued_from"],
         fresh_because=record["fresh_because"],
         sha256=record["sha256"],

@@ -1,8 +1,8 @@
-"""The second Lambda's entry: tokenises a prompt, or turns a generated piece into MIDI in S3.
+"""The second Lambda's entry: tokenizes a prompt, or turns a generated piece into MIDI in S3.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), METRICS_NAMESPACE
-(see contract/log_line.py). Raises the classes of contract/errors.py, whose names the
-state machine handles.
+(see contract/log_line.py). Raises the classes of contract/errors.py, under whose names an execution
+of the state machine fails.
 """
 
 from __future__ import annotations
@@ -11,23 +11,30 @@ import functools
 import gc
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import boto3
 import miditok
+from botocore.config import Config
 
 from contract.bundle import Bundle
+from contract.checks import require_object
+from contract.errors import TokensError
+from contract.job import Job, Prompt, read_job
 from contract.log_line import log_line, logs_errors
 from contract.request import LONGEST
-from contract.token_files import TokenStore, make_s3_client
+from contract.token_files import S3_CONFIG, TokenStore
 from midi_save.check import check_piece
 from midi_save.detokenise import detokenise, load_tokenizer
-from midi_save.job import Job, parse_generation, parse_message
 from midi_save.prompt import tokenise_prompt
 from midi_save.storage import PieceStore
+from music.form import Plan, form_to_json
 
-# What `stopped` says of a piece that ended by itself, rather than closed when its time was used up.
+# What `stopped` says of a piece that ended by itself, not because its time was used up.
 ENDED = "duration"
+MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt's
 
 # The answer, and the facts and the metrics to log.
 Outcome = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
@@ -48,18 +55,25 @@ class Parts:
 def load_parts() -> Parts:
     bundle = Bundle.load(os.environ.get("MODEL_DIR", "/opt/model"))
     bucket = os.environ["MUSIC_BUCKET"]
-    client = make_s3_client()
+    client = boto3.client("s3", config=Config(**S3_CONFIG))
     tokens, store = TokenStore(bucket, bundle, client), PieceStore(bucket, client)
     return Parts(bundle, load_tokenizer(bundle), tokens, store, bucket)
 
 
 @logs_errors
 def handler(event: object, _context: object) -> dict[str, Any]:
-    """{"task": "tokenize_prompt" | "save", "job"} -> the job with its prompt, or the result."""
+    """{"task": one of `TASKS`, "job"} -> the job with its prompt, or what has become of the piece.
+
+    The job is that of contract/job.py.
+    """
     began = time.perf_counter()
-    task, job = parse_message(event)
+    message = require_object(event, "message")
+    task = message.get("task")
+    if not isinstance(task, str) or task not in TASKS:
+        raise TokensError(f"task must be one of {', '.join(TASKS)}, got {str(task)[:60]!a}")
     parts = load_parts()
-    answer, facts, metrics = (tokenize_prompt if task == "tokenize_prompt" else save)(job, parts)
+    job = read_job(message.get("job"), parts.bundle)
+    answer, facts, metrics = TASKS[task](job, parts)
     took = {"seconds": round(time.perf_counter() - began, 3)}
     print(log_line({"task": task, "execution": job.execution, **facts, **took}, metrics))
     return answer
@@ -67,25 +81,30 @@ def handler(event: object, _context: object) -> dict[str, Any]:
 
 def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
     """The job with the prompt's ids."""
-    uri = job.request(parts.bundle).prompt
+    uri = job.request.prompt
     ids = tokenise_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
-    prompt = {"model_id": parts.bundle.model_id, "ids": ids, "source": uri}
-    return {**job.raw, "prompt": prompt}, {"source": uri, "tokens": len(ids)}, {}
+    answer = replace(job, prompt=Prompt(uri, ids)).to_json(parts.bundle.model_id)
+    return answer, {"source": uri, "tokens": len(ids)}, {}
 
 
 def save(job: Job, parts: Parts) -> Outcome:
     """The state machine's result; a trial counts in no metric."""
-    made = parse_generation(job, parts.bundle)
-    request, model_id = made.request, parts.bundle.model_id
+    made, request, model_id = job.generation, job.request, parts.bundle.model_id
+    if made is None or not made.finished:
+        raise TokensError("job.generation.finished must be true: the piece is still in the making")
     date, seed = request.date, request.piece_seed
-    ids = list(made.ids or ())
-    if made.ids_uri is not None:
-        ids = parts.tokens.read_run(job.execution, made.rounds, made.ids_uri, made.ids_count)
+    ids = parts.tokens.ids_of(job)
     title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
     limit_s = LONGEST * request.duration_s if made.stopped == ENDED else None
+    form = form_of(made.plan, made.first_bar)
     piece = detokenise(ids, parts.tokenizer, parts.bundle, title, limit_s)
     facts = check_piece(piece.midi, piece.notes, piece.programs)
-    origin = {"model_id": model_id, "date": date, "style": made.style, "seed": seed}
+    origin: dict[str, Any] = {
+        "model_id": model_id,
+        "date": date,
+        "style": request.style,
+        "seed": seed,
+    }
     batch = {} if request.piece is None else {"piece": request.piece, "pieces": request.pieces}
     record = {
         **origin,
@@ -97,22 +116,41 @@ def save(job: Job, parts: Parts) -> Outcome:
         "stopped": made.stopped,
         "continued_from": made.continued_from,
         "fresh_because": made.fresh_because,
-        "form": made.form,
+        "form": form,
         "taken_up": made.taken_up,
         "request": request.to_json(),
     }
     tokens = {**origin, "ids": ids}
-    record, latest = parts.store.save(
-        piece.midi, tokens, record, job.started_day, trial=request.trial
-    )
+    started_day = job.started[:10]
+    record, latest = parts.store.save(piece.midi, tokens, record, started_day, trial=request.trial)
     log = {**origin, **batch, "notes": facts.notes, "tokens": len(ids)}
     log |= {"keys": record["keys"], "latest": latest}
-    result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": made.stats}
+    stats = {"calls": made.calls, "decode_s": made.decode_s, "tokens_per_s": made.tokens_per_s}
+    result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": stats}
     metrics = {"Notes": facts.notes, "MusicSeconds": facts.duration_s}
     if request.piece is None:  # a batch must not hide that the daily piece is missing
         metrics["Pieces"] = 1
     return result, log, {} if request.trial else metrics
 
 
+def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:
+    """What the record says of the form of the bars from ``first_bar`` on; None without a plan."""
+    if plan is None:
+        return None
+    try:
+        parsed = Plan.parse(plan, MOST_BARS)
+    except ValueError as error:
+        raise TokensError(f"job.generation.plan: {error}") from error
+    if first_bar >= len(parsed.lags):
+        raise TokensError(f"job.generation.first_bar must be a bar of the plan, got {first_bar}")
+    return form_to_json(parsed, first_bar)
+
+
+TASKS: Mapping[str, Callable[[Job, Parts], Outcome]] = {
+    "tokenize_prompt": tokenize_prompt,
+    "save": save,
+}
+
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
-    gc.freeze()  # what imports made stays: a fifth of a first call went on seeking garbage in it
+    # Exempt what the imports made from garbage collection: scanning it took 1/5 of a first call.
+    gc.freeze()

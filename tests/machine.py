@@ -19,19 +19,16 @@ from local_run.executions import children, history, wait_for
 ROOT = Path(__file__).parents[1]
 ASL = ROOT / "statemachine.asl.json"
 RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
-BUCKET = "music"
 
 
 def allow(actions: str | list[str], *resources: str) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
 
-# As deploy.sh has them: an execution for each piece, the map run, its results.
+# As deploy.sh has them: an execution for each piece.
 BATCHES = [
     allow("states:StartExecution", "arn:aws:states:*:*:stateMachine:machine"),
     allow("states:DescribeExecution", "arn:aws:states:*:*:execution:machine:*"),
-    allow("states:DescribeMapRun", "arn:aws:states:*:*:mapRun:machine/*"),
-    allow("s3:PutObject", f"arn:aws:s3:::{BUCKET}/runs/*"),
 ]
 
 GENERATE = """
@@ -55,9 +52,9 @@ def handler(job, context):
     if script.get("exits"):
         os._exit(3)
     time.sleep(script.get("sleeps_s", 0))
-    rounds = job.get("generation", {}).get("rounds", script.get("rounds_before", 0)) + 1
-    finished = rounds >= script.get("rounds", 1)
-    return {**job, "generation": {"rounds": rounds, "finished": finished}}
+    calls = job.get("generation", {}).get("calls", script.get("calls_before", 0)) + 1
+    finished = calls >= script.get("calls", 1)
+    return {**job, "generation": {"calls": calls, "finished": finished}}
 
 def check(request, execution):
     if request["pieces"] == "many":
@@ -76,7 +73,7 @@ def handler(event, context):
         raise type(raises, (RuntimeError,), {})("what went wrong")
     if event["task"] == "tokenize_prompt":
         return {**job, "prompt": {"source": job["request"]["prompt"]}}
-    record = {"rounds": job["generation"]["rounds"], "job": job}
+    record = {"calls": job["generation"]["calls"], "job": job}
     if job["request"] and "piece" in job["request"]:
         record |= {"piece": job["request"]["piece"], "seed": 7, "duration_s": 8.5, "notes": 99}
         record["keys"] = {"record": "neural-net/a-piece.json"}
@@ -102,9 +99,8 @@ class Machine:
             "GenerateTokensArn": self._function("generate-tokens", GENERATE),
             "MidiSaveArn": self._function("midi-save", SAVE),
         }
-        aws.client("s3").create_bucket(Bucket=BUCKET)
         text = ASL.read_text()
-        for name, value in (arns | {"MusicBucket": BUCKET}).items():
+        for name, value in arns.items():
             text = text.replace(f"${{{name}}}", value)
         # The same retries, sooner: the waits are what makes these tests slow.
         text = text.replace('"MaxDelaySeconds": 30', '"MaxDelaySeconds": 1')
@@ -135,22 +131,6 @@ class Machine:
             for attempts in children(self.aws, parent["executionArn"]).values()
             for attempt in attempts
         }
-
-    def results(self, manifest: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
-        """By status: what the pieces of a large batch gave, or, of those that failed, had."""
-
-        def read(key: str) -> Any:
-            body = self.aws.client("s3").get_object(Bucket=manifest["Bucket"], Key=key)["Body"]
-            return json.loads(body.read())
-
-        found: dict[str, list[dict[str, Any]]] = {}
-        for status, files in read(manifest["Key"])["ResultFiles"].items():
-            for child in [child for file in files for child in read(file["Key"])]:
-                told = json.loads(child["Output" if status == "SUCCEEDED" else "Input"])
-                if status == "FAILED":
-                    assert json.loads(child["Cause"])["Error"] == "PieceError"
-                found.setdefault(status, []).append(told.get("own", told))
-        return found
 
     def attempts(self, ended: dict[str, Any]) -> int:
         """How many times a function was asked for."""

@@ -144,7 +144,7 @@ def test_a_short_time_out_takes_several_rounds_to_the_same_bytes(
     timeout_s = max(3, int(0.6 * whole.stages_s["Generate"]))
     with reconfigured(deployed, "generate-tokens", Timeout=timeout_s):
         rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
-    assert whole.rounds == 1 < rounds.rounds
+    assert whole.calls == 1 < rounds.calls
     assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()
     record = Path(rounds.midi).with_suffix(".json").read_bytes()
     assert record == Path(whole.midi).with_suffix(".json").read_bytes()
@@ -155,7 +155,7 @@ def test_a_piece_can_be_closed_when_its_round_ends(deployed: Deployed, tmp_path:
     with reconfigured(deployed, "generate-tokens", Timeout=3):
         piece = compose_day(*deployed, date(2026, 8, 2), event, tmp_path)
     record = json.loads(Path(piece.midi).with_suffix(".json").read_text())
-    assert (piece.rounds, record["stopped"]) == (1, "budget")
+    assert (piece.calls, record["stopped"]) == (1, "budget")
     assert 10 < piece.seconds < 3600
 
 

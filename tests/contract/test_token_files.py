@@ -15,10 +15,13 @@ from botocore.exceptions import ClientError
 
 from contract.bundle import Bundle
 from contract.errors import AccessError, ModelMismatchError, StorageError, TokensError
-from contract.token_files import TokenStore, make_s3_client
+from contract.job import Generation, Job
+from contract.request import parse_request
+from contract.token_files import S3_CONFIG, SLOWEST_CALL_S, TokenStore
 from tests.conftest import MUSIC_BUCKET
 
 DATE = "2026-11-22"
+MakeJob = Callable[[str, int, str, int], Job]
 
 
 def put_tokens(
@@ -27,6 +30,18 @@ def put_tokens(
     content = {"model_id": bundle.model_id, "date": date, "ids": [1, 3, 13], **changes}
     body = json.dumps(content).encode()
     s3.put_object(Bucket=MUSIC_BUCKET, Key=f"{prefix}{date}_tokens.json", Body=body)
+
+
+@pytest.fixture
+def job_at(bundle: Bundle) -> MakeJob:
+    """Makes a job of an execution, whose ids are at a URI after so many calls."""
+    request = parse_request({}, bundle, DATE)
+
+    def job(execution: str, calls: int, uri: str, count: int) -> Job:
+        made = Generation(stored_at=uri, lengths=[count], calls=calls)
+        return Job(execution, f"{DATE}T06:00:00Z", request, generation=made)
+
+    return job
 
 
 def assert_damaged(store: TokenStore) -> None:
@@ -132,28 +147,28 @@ def test_a_token_file_that_is_no_json_object_or_too_large_starts_afresh_and_says
     assert_damaged(store)
 
 
-def test_the_tokens_of_a_run_come_back(store: TokenStore) -> None:
+def test_the_tokens_of_a_run_come_back(store: TokenStore, job_at: MakeJob) -> None:
     uri = store.write_run("daily-1", 2, [1, 2, 3])
     assert uri == f"s3://{MUSIC_BUCKET}/runs/daily-1/tokens-2.json"
-    assert store.read_run("daily-1", 2, uri, 3) == [1, 2, 3]
+    assert store.ids_of(job_at("daily-1", 2, uri, 3)) == [1, 2, 3]
 
 
-def test_a_round_that_died_after_its_write_can_be_repeated(store: TokenStore) -> None:
+def test_a_call_that_died_after_its_write_can_be_repeated(
+    store: TokenStore, job_at: MakeJob
+) -> None:
     uri = store.write_run("daily-1", 2, [1, 2, 3])
     store.write_run("daily-1", 3, [1, 2, 3, 4, 5])  # its answer was lost
-    assert store.read_run("daily-1", 2, uri, 3) == [1, 2, 3]
+    assert store.ids_of(job_at("daily-1", 2, uri, 3)) == [1, 2, 3]
 
 
-def test_the_tokens_of_another_run_or_number_are_refused(store: TokenStore) -> None:
+def test_the_tokens_of_another_run_or_number_are_refused(
+    store: TokenStore, job_at: MakeJob
+) -> None:
     uri = store.write_run("daily-1", 2, [1, 2, 3])
     with pytest.raises(TokensError, match="holds 3 ids, the message says 4"):
-        store.read_run("daily-1", 2, uri, 4)
-    with pytest.raises(TokensError, match="the message says -1"):
-        store.read_run("daily-1", 2, uri, -1)
-    with pytest.raises(TokensError, match=r"tokens\.s3_uri must be"):
-        store.read_run("daily-2", 2, uri, 3)
-    with pytest.raises(TokensError, match=r"execution\.name"):
-        store.write_run("../daily", 2, [1])
+        store.ids_of(job_at("daily-1", 2, uri, 4))
+    with pytest.raises(TokensError, match=r"stored_at must be"):
+        store.ids_of(job_at("daily-2", 2, uri, 3))
 
 
 @pytest.mark.parametrize(
@@ -167,21 +182,21 @@ def test_the_tokens_of_another_run_or_number_are_refused(store: TokenStore) -> N
     ],
 )
 def test_run_tokens_out_of_form_are_refused(
-    body: bytes | None, reason: str, s3: Any, store: TokenStore
+    body: bytes | None, reason: str, s3: Any, store: TokenStore, job_at: MakeJob
 ) -> None:
     key = "runs/daily-1/tokens-2.json"
     if body is not None:
         s3.put_object(Bucket=MUSIC_BUCKET, Key=key, Body=body)
     with pytest.raises(TokensError, match=f"{key}.* {reason}"):
-        store.read_run("daily-1", 2, f"s3://{MUSIC_BUCKET}/{key}", 1)
+        store.ids_of(job_at("daily-1", 2, f"s3://{MUSIC_BUCKET}/{key}", 1))
 
 
-def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore) -> None:
+def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore, job_at: MakeJob) -> None:
     uri = store.write_run("daily-1", 2, [1])
     body = json.dumps({"model_id": "0" * 64, "ids": [1]}).encode()
     s3.put_object(Bucket=MUSIC_BUCKET, Key="runs/daily-1/tokens-2.json", Body=body)
     with pytest.raises(ModelMismatchError):
-        store.read_run("daily-1", 2, uri, 1)
+        store.ids_of(job_at("daily-1", 2, uri, 1))
 
 
 def test_an_s3_refusal_is_a_storage_error_that_names_the_place(s3: Any, bundle: Bundle) -> None:
@@ -256,12 +271,12 @@ def overloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def test_a_call_is_tried_twice_and_then_given_up(overloaded: list[str], bundle: Bundle) -> None:
+    client = boto3.client("s3", config=Config(**S3_CONFIG))
     with pytest.raises(StorageError, match="503"):
-        TokenStore(MUSIC_BUCKET, bundle).write_run("daily-1", 2, [1])
+        TokenStore(MUSIC_BUCKET, bundle, client).write_run("daily-1", 2, [1])
     assert len(overloaded) == 2
 
 
 def test_a_call_that_nobody_answers_ends_within_15_seconds() -> None:
-    config = make_s3_client().meta.config
-    one_attempt_s = config.connect_timeout + config.read_timeout
-    assert config.retries["total_max_attempts"] * one_attempt_s <= 15
+    one_attempt_s = S3_CONFIG["connect_timeout"] + S3_CONFIG["read_timeout"]
+    assert S3_CONFIG["retries"]["total_max_attempts"] * one_attempt_s + 1 == SLOWEST_CALL_S <= 15

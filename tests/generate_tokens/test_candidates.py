@@ -56,8 +56,8 @@ def judged_by_an_early_id(composer: Composer, monkeypatch: pytest.MonkeyPatch) -
 def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer, seed: int) -> None:
     made = composer.compose(request_for(composer, candidates=4, seed=seed), [], [], FOREVER_S)
     ended = [n for n, ids in enumerate(made.candidates) if ids[-1] == composer.bundle.eos_id]
-    sums = {n: sum(made.faults[n].values()) for n in ended}
-    assert len(made.faults) == 4 and ended
+    sums = {n: sum(made.penalties[n].values()) for n in ended}
+    assert len(made.penalties) == 4 and ended
     best = made.candidates[min(sums, key=sums.__getitem__)]
     body = made.ids[:-1]
     assert best[: len(body)] == body and made.ids[-1] == composer.bundle.eos_id
@@ -106,7 +106,7 @@ def test_when_one_has_ended_those_that_are_worse_leave(composer: Composer) -> No
 
 
 def test_a_single_candidate_is_not_judged(composer: Composer) -> None:
-    assert composer.compose(request_for(composer), [], [], FOREVER_S).faults == []
+    assert composer.compose(request_for(composer), [], [], FOREVER_S).penalties == []
 
 
 def test_the_first_candidate_draws_what_a_single_one_would(composer: Composer) -> None:

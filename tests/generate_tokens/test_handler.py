@@ -1,4 +1,4 @@
-"""The handler on an in-process S3: first round, resume, the claim check; test_series.py: days."""
+"""The handler on an in-process S3: first call, resume, ids through S3; test_series.py: days."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from contract.errors import BudgetError, EventError, ModelMismatchError, TokensError
 from generate_tokens import handler as module
+from generate_tokens import progress
 from generate_tokens.compose import Composer
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
@@ -26,33 +27,34 @@ def composer(lambda_composer: Composer) -> Composer:
 
 
 def test_the_first_day_starts_fresh_and_says_so(composer: Composer) -> None:
-    made = module.handler(job(), PLENTY)["generation"]
+    answer = module.handler(job(), PLENTY)
+    made = answer["generation"]
     assert made["finished"] and made["continued_from"] is None
     assert "no piece in the 31 days before 2026-03-02" in made["fresh_because"]
-    assert made["request"]["style"] in composer.bundle.styles
+    assert answer["request"]["style"] in composer.bundle.styles
 
 
 def test_pieces_of_a_batch_differ_and_one_made_alone_is_the_same(composer: Composer) -> None:
     batch = {"pieces": 3, "prompt": "fresh", "style": "folk", "seed": 7}
     made = [
-        module.handler(job(**batch, piece=piece), PLENTY)["generation"]["tokens"]["ids"]
+        module.handler(job(**batch, piece=piece), PLENTY)["generation"]["ids"]
         for piece in (1, 2, 3, 2)
     ]
     assert made[1] == made[3]
     assert len(set(map(tuple, made))) == 3
 
 
-def test_a_piece_of_a_batch_made_in_rounds_keeps_its_seed(
+def test_a_piece_of_a_batch_made_in_calls_keeps_its_seed(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = job(pieces=3, piece=2, prompt="fresh", duration_s=30)
     whole = module.handler(event, PLENTY)["generation"]
     monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
-    rounds = module.handler(event, Context(60_000))
-    while not rounds["generation"]["finished"]:
-        rounds = module.handler(json.loads(json.dumps(rounds)), Context(60_000))
-    assert rounds["generation"]["rounds"] > 1
-    assert rounds["generation"]["tokens"] == whole["tokens"]
+    state = module.handler(event, Context(60_000))
+    while not state["generation"]["finished"]:
+        state = module.handler(json.loads(json.dumps(state)), Context(60_000))
+    assert state["generation"]["calls"] > 1
+    assert state["generation"]["ids"] == whole["ids"]
 
 
 def test_a_batch_is_checked_and_never_composed(composer: Composer) -> None:
@@ -63,69 +65,64 @@ def test_a_batch_is_checked_and_never_composed(composer: Composer) -> None:
 
 
 def test_an_unfinished_piece_is_taken_up_where_it_stopped(composer: Composer) -> None:
-    whole = module.handler(job(prompt="fresh"), PLENTY)["generation"]
-    state: dict[str, Any] = job(prompt="fresh")
-    state["generation"] = module.handler(state, PLENTY)["generation"] | {
-        "tokens": {"ids": whole["tokens"]["ids"][:50]},
-        "candidates": [50],
-        "finished": False,
-    }
-    resumed = module.handler(state, PLENTY)["generation"]
-    assert resumed["tokens"] == whole["tokens"] and resumed["rounds"] == 2
+    state = module.handler(job(prompt="fresh"), PLENTY)
+    whole = state["generation"]
+    begun = {"ids": whole["ids"][:50], "lengths": [50], "finished": False}
+    resumed = module.handler(state | {"generation": whole | begun}, PLENTY)["generation"]
+    assert resumed["ids"] == whole["ids"] and resumed["calls"] == 2
 
 
-def test_many_tokens_travel_by_key(
+def test_many_ids_travel_by_key(
     composer: Composer, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inline = module.handler(job(prompt="fresh"), PLENTY)["generation"]["tokens"]["ids"]
-    monkeypatch.setattr(module, "INLINE_TOKENS", 10)
+    inline = module.handler(job(prompt="fresh"), PLENTY)["generation"]["ids"]
+    monkeypatch.setattr(progress, "INLINE_IDS", 10)
     made = module.handler(job(prompt="fresh"), PLENTY)["generation"]
     uri = f"s3://{MUSIC_BUCKET}/runs/run-1/tokens-1.json"
-    assert made["tokens"] == {"s3_uri": uri, "count": len(inline)}
+    assert (made["ids"], made["stored_at"], made["lengths"]) == ([], uri, [len(inline)])
     stored = s3.get_object(Bucket=MUSIC_BUCKET, Key="runs/run-1/tokens-1.json")["Body"].read()
     assert json.loads(stored)["ids"] == inline
 
 
-@pytest.mark.parametrize("inline_tokens", [10, 10_000])
-def test_candidates_go_from_round_to_round(
-    composer: Composer, monkeypatch: pytest.MonkeyPatch, inline_tokens: int
+@pytest.mark.parametrize("inline_ids", [10, 10_000])
+def test_candidates_go_from_call_to_call(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch, inline_ids: int
 ) -> None:
-    monkeypatch.setattr(module, "INLINE_TOKENS", inline_tokens)
+    monkeypatch.setattr(progress, "INLINE_IDS", inline_ids)
     monkeypatch.setattr(module, "SLOWEST_CALL_S", 0.0)
     state = job(prompt="fresh", candidates=3, duration_s=20)
     straight = module.handler(state, PLENTY)["generation"]
     monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
-    rounds = 0
+    calls = 0
     while not (state := module.handler(state, Context(90_000)))["generation"]["finished"]:
-        rounds += 1
-        assert len(state["generation"]["candidates"]) == 3 and rounds < 500
+        calls += 1
+        assert len(state["generation"]["lengths"]) == 3 and calls < 500
     made = state["generation"]
-    assert rounds > 1 and len(made["faults"]) == 3
-    same = ("candidates", "faults", "music_s", "sampled")
+    assert calls > 1 and len(made["penalties"]) == 3
+    same = ("lengths", "penalties", "music_s", "sampled")
     assert {k: made[k] for k in same} == {k: straight[k] for k in same}
-    if inline_tokens > 10:
-        assert made["tokens"] == straight["tokens"]
+    if inline_ids > 10:
+        assert made["ids"] == straight["ids"]
 
 
-@pytest.mark.parametrize("lengths", [None, "3", [], [0, 9], [2, 2], [True] * 9])
+@pytest.mark.parametrize("lengths", [None, "3", [], [0, 9], [2, 2], [True] * 9, [9.5]])
 def test_candidates_of_other_lengths_are_refused(composer: Composer, lengths: Any) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
-    ids = made["generation"]["tokens"]["ids"][:9]
-    made["generation"] |= {"tokens": {"ids": ids}, "candidates": lengths}
-    with pytest.raises(TokensError, match="candidates"):
+    made["generation"] |= {"ids": made["generation"]["ids"][:9], "lengths": lengths}
+    with pytest.raises(TokensError, match="lengths"):
         module.handler(made, PLENTY)
 
 
 def test_a_prompt_of_another_model_is_refused(composer: Composer) -> None:
-    prompt = {"model_id": "0" * 64, "ids": [], "source": "s3://x/prompts/y.mid"}
-    with pytest.raises(ModelMismatchError, match="prompt"):
-        module.handler(job() | {"prompt": prompt}, PLENTY)
+    prompt = {"ids": [], "source": "s3://x/prompts/y.mid"}
+    with pytest.raises(ModelMismatchError, match="job was made by model '00000000'"):
+        module.handler(job() | {"model_id": "0" * 64, "prompt": prompt}, PLENTY)
 
 
 def test_a_generation_of_another_model_is_refused(composer: Composer) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
-    made["generation"]["model_id"] = "0" * 64
-    with pytest.raises(ModelMismatchError, match="generation"):
+    made["model_id"] = "0" * 64
+    with pytest.raises(ModelMismatchError, match="job was made"):
         module.handler(made, PLENTY)
 
 
@@ -151,11 +148,12 @@ def test_a_message_of_another_form_is_refused(composer: Composer, message: Any) 
 def test_the_example_events_compose(composer: Composer, path: Path) -> None:
     event = json.loads(path.read_text())
     event["request"]["duration_s"] = 5
-    prompt = event.get("prompt", {"ids": [], "source": None})
-    prompt["model_id"] = composer.bundle.model_id
-    made = module.handler(event, PLENTY)["generation"]
-    assert made["finished"]
-    assert (made["prompt_ids"], made["continued_from"]) == (prompt["ids"], prompt["source"])
+    prompt = event.get("prompt")
+    event["model_id"] = composer.bundle.model_id
+    answer = module.handler(event, PLENTY)
+    assert answer["generation"]["finished"]
+    assert answer.get("prompt") == prompt
+    assert answer["generation"]["continued_from"] == (prompt["source"] if prompt else None)
 
 
 def test_a_midi_prompt_that_was_not_tokenised_is_refused(composer: Composer) -> None:
@@ -164,9 +162,9 @@ def test_a_midi_prompt_that_was_not_tokenised_is_refused(composer: Composer) -> 
 
 
 def test_an_overlong_prompt_is_refused(composer: Composer) -> None:
-    prompt = {"model_id": composer.bundle.model_id, "source": "s3://x", "ids": [13] * 33}
+    prompt = {"source": "s3://x", "ids": [13] * 33}
     with pytest.raises(TokensError, match="at most 32"):
-        module.handler(job() | {"prompt": prompt}, PLENTY)
+        module.handler(job() | {"model_id": composer.bundle.model_id, "prompt": prompt}, PLENTY)
 
 
 def test_no_time_at_all_is_named(composer: Composer) -> None:
@@ -174,23 +172,19 @@ def test_no_time_at_all_is_named(composer: Composer) -> None:
         module.handler(job(prompt="fresh"), Context(0))
 
 
-def test_a_retired_field_is_said_in_a_log_line_and_does_nothing(
-    composer: Composer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plain = module.handler(job(prompt="fresh"), PLENTY)["generation"]
-    capsys.readouterr()
-    made = module.handler(job(prompt="fresh", recall=2.5), PLENTY)["generation"]
-    warning, _ = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (warning["level"], warning["execution"]) == ("WARNING", "run-1")
-    assert "recall" in warning["message"] and "form" in warning["message"]
-    assert made["tokens"] == plain["tokens"]
+def test_a_retired_field_does_nothing(composer: Composer) -> None:
+    plain, with_it = (
+        module.handler(job(prompt="fresh", **more), PLENTY)["generation"]["ids"]
+        for more in ({}, {"recall": 2.5})
+    )
+    assert plain == with_it
 
 
-@pytest.mark.parametrize("rounds", [10**400, float("inf"), float("nan"), "3", True])
-def test_a_round_that_is_no_number_is_refused(composer: Composer, rounds: Any) -> None:
+@pytest.mark.parametrize("calls", [10**400, float("inf"), float("nan"), "3", True, -1, 1.5])
+def test_calls_that_are_no_count_are_refused(composer: Composer, calls: Any) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
-    made["generation"] |= {"rounds": rounds}
-    with pytest.raises(TokensError, match="rounds"):
+    made["generation"] |= {"calls": calls}
+    with pytest.raises(TokensError, match=r"generation\.calls must be"):
         module.handler(made, PLENTY)
 
 
@@ -199,7 +193,7 @@ def test_a_generation_whose_request_is_still_open_is_refused(
     composer: Composer, field: str
 ) -> None:
     made = module.handler(job(prompt="fresh"), PLENTY)
-    del made["generation"]["request"][field]
+    del made["request"][field]
     with pytest.raises(TokensError, match=f"request.{field} is not settled"):
         module.handler(made, PLENTY)
 
@@ -230,14 +224,14 @@ def test_a_finished_piece_says_its_metrics(
     text = capsys.readouterr().out.removesuffix("\n")
     metrics, line = metrics_in(text), json.loads(text)
     speed, unit = metrics.pop("TokensPerSecond")
-    assert speed == pytest.approx(made["tokens_per_s"], rel=0.05) and unit == "Count/Second"
+    assert speed == pytest.approx(line["tokens_per_s"], rel=0.05) and unit == "Count/Second"
     assert metrics == {"BudgetUsed": (25.0, "Percent"), "CandidatesRejected": (rejected, "Count")}
     assert (line["level"], line["execution"], line["finished"]) == ("INFO", "run-1", True)
-    assert line["sampled"] == made["sampled"] and "tokens" not in line
+    assert line["sampled"] == made["sampled"] and "ids" not in line
 
 
 @pytest.mark.usefixtures("namespace")
-def test_an_unfinished_round_says_its_own_speed_and_no_choice(
+def test_an_unfinished_call_says_its_own_speed_and_no_choice(
     composer: Composer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(composer, "compose", partial(composer.compose, clock=StepClock()))
@@ -251,7 +245,7 @@ def test_an_unfinished_round_says_its_own_speed_and_no_choice(
         "TokensPerSecond": (round(sampled / seconds, 3), "Count/Second"),
         "BudgetUsed": (0.0, "Percent"),
     }
-    assert metrics["TokensPerSecond"][0] != after["tokens_per_s"]
+    assert metrics["TokensPerSecond"][0] != round(after["sampled"] / after["decode_s"], 3)
 
 
 @pytest.mark.usefixtures("namespace")

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import TokensError
+from contract.job import MOST_MOTIF_IDS
 from contract.request import parse_request
 from generate_tokens import handler as module
 from generate_tokens.compose import Composer
-from generate_tokens.job import MOST_MOTIF_IDS
 from generate_tokens.motif import MOST_BARS, MotifGuide, motif_of
 from music.form import Plan
 from music.tracker import TEMPO
@@ -52,23 +52,24 @@ def yesterday(lambda_composer: Composer, s3: Any) -> Composer:
 
 
 def made(state: dict[str, Any], context: Context = PLENTY) -> dict[str, Any]:
-    generation: dict[str, Any] = module.handler(state, context)["generation"]
-    return generation
+    """The generation that a call answers with, and beside it the answer's request and prompt."""
+    answer = module.handler(state, context)
+    return {**answer["generation"], **{k: answer.get(k) for k in ("request", "prompt")}}
 
 
 def test_the_opening_motif_of_yesterday_is_taken_up(yesterday: Composer) -> None:
     today = made(job(duration_s=20))
     assert (today["continued_from"], today["fresh_because"]) == ("2026-03-01", None)
-    assert today["prompt_ids"] == []
+    assert today["prompt"] is None
     assert today["motif_ids"] == ids_of_bars(TUNE)
     motif = motif_of(today["motif_ids"], VOCABULARY)
     assert motif is not None
     taken_up = today["taken_up"]
     moved = [pitch + taken_up["shift"] for pitch in motif.pitches]
-    bars = struck_by_bar(today["tokens"]["ids"][2:-1])[taken_up["bar"] :][:MOST_BARS]
+    bars = struck_by_bar(today["ids"][2:-1])[taken_up["bar"] :][:MOST_BARS]
     assert taken_up["pitches"] and comes_in(taken_up["pitches"], moved)
     assert comes_in(taken_up["pitches"], (pitch for bar in bars for _, pitch in bar))
-    assert today["tokens"] != made(job(duration_s=20, prompt="fresh"))["tokens"]
+    assert today["ids"] != made(job(duration_s=20, prompt="fresh"))["ids"]
 
 
 def test_a_motif_that_finds_no_place_is_not_said_to_be_taken_up(
@@ -78,15 +79,15 @@ def test_a_motif_that_finds_no_place_is_not_said_to_be_taken_up(
     today = made(state)
     assert (today["continued_from"], today["taken_up"]) == (None, None)
     assert today["fresh_because"] == "the motif of 2026-03-01 found no place"
-    assert today["tokens"] == made(job(duration_s=5, prompt="fresh"))["tokens"]
+    assert today["ids"] == made(job(duration_s=5, prompt="fresh"))["ids"]
     monkeypatch.setattr(yesterday, "compose", partial(yesterday.compose, clock=StepClock()))
-    rounds = 0
+    calls = 0
     while not (state := module.handler(state, Context(20_000)))["generation"]["finished"]:
-        rounds += 1
+        calls += 1
         begun = state["generation"]
         assert (begun["continued_from"], begun["fresh_because"]) == ("2026-03-01", None)
-    same = ("tokens", "continued_from", "fresh_because")
-    assert rounds and {k: state["generation"][k] for k in same} == {k: today[k] for k in same}
+    same = ("ids", "continued_from", "fresh_because")
+    assert calls and {k: state["generation"][k] for k in same} == {k: today[k] for k in same}
 
 
 def test_a_motif_of_which_no_note_came_is_not_said_to_be_taken_up(
@@ -119,27 +120,28 @@ def test_a_day_can_be_made_again_from_its_record_and_yesterdays_tokens(
     again["request"] = json.loads(json.dumps(first["request"]))
     again["execution"] = {"name": "run-2", "started": "2027-01-01T00:00:00Z"}
     second = made(again)
-    same = ("request", "tokens", "form", "taken_up", "motif_ids", "faults", "continued_from")
+    same = ("request", "ids", "plan", "taken_up", "motif_ids", "penalties", "continued_from")
     assert {k: second[k] for k in same} == {k: first[k] for k in same}
 
 
-def test_what_yesterday_lent_goes_from_round_to_round(
+def test_what_yesterday_lent_goes_from_call_to_call(
     yesterday: Composer, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = job(duration_s=20, candidates=2)
     whole = made(state)
     monkeypatch.setattr(yesterday, "compose", partial(yesterday.compose, clock=StepClock()))
-    rounds = 0
+    calls = 0
     while not (state := json.loads(json.dumps(module.handler(state, Context(90_000)))))[
         "generation"
     ]["finished"]:
-        rounds += 1
-        assert state["generation"]["motif_ids"] == whole["motif_ids"] and rounds < 500
-        assert state["generation"]["form"] is state["generation"]["taken_up"] is None
+        calls += 1
+        assert state["generation"]["motif_ids"] == whole["motif_ids"] and calls < 500
+        assert state["generation"]["plan"] is state["generation"]["taken_up"] is None
         store_yesterday(yesterday, s3, ids_of_bars(TUNE[:1] * 2), "2026-03-01")  # read once only
-    assert rounds > 1
-    same = ("tokens", "form", "taken_up", "motif_ids", "request", "continued_from")
+    assert calls > 1
+    same = ("ids", "plan", "taken_up", "motif_ids", "continued_from")
     assert {k: state["generation"][k] for k in same} == {k: whole[k] for k in same}
+    assert state["request"] == whole["request"]
 
 
 def test_the_message_of_an_older_day_without_a_motif_is_whole(lambda_composer: Composer) -> None:
@@ -156,7 +158,7 @@ def test_a_trial_takes_up_no_daily_piece(yesterday: Composer) -> None:
 def test_all_pieces_of_a_batch_take_up_the_same(yesterday: Composer) -> None:
     batch = [made(job(pieces=2, piece=piece, duration_s=20)) for piece in (1, 2)]
     assert batch[0]["motif_ids"] == batch[1]["motif_ids"] != []
-    assert batch[0]["tokens"] != batch[1]["tokens"]
+    assert batch[0]["ids"] != batch[1]["ids"]
 
 
 def test_a_piece_of_another_model_is_not_taken_up(lambda_composer: Composer, s3: Any) -> None:
@@ -194,11 +196,8 @@ def test_what_is_no_melody_is_not_taken_up_and_it_says_why(
 def begun(lambda_composer: Composer) -> dict[str, Any]:
     """The message of a piece in the making."""
     state = module.handler(job(prompt="fresh", duration_s=20), PLENTY)
-    state["generation"] |= {
-        "tokens": {"ids": state["generation"]["tokens"]["ids"][:12]},
-        "candidates": [12],
-        "finished": False,
-    }
+    ids = state["generation"]["ids"][:12]
+    state["generation"] |= {"ids": ids, "lengths": [12], "finished": False}
     return state
 
 
@@ -231,17 +230,23 @@ def test_any_motif_ids_are_music_or_refused(begun: dict[str, Any], ids: list[int
         assert "motif_ids" in str(error)  # noqa: PT017 - either outcome is right
 
 
+def with_prompt(composer: Composer, prompt: dict[str, Any], **request: Any) -> dict[str, Any]:
+    """The job of a piece that continues a MIDI file."""
+    asked = job(prompt=prompt["source"], **request)
+    return asked | {"model_id": composer.bundle.model_id, "prompt": prompt}
+
+
 def test_what_a_prompt_leaves_open_is_drawn_and_its_last_metre_goes_on(
     lambda_composer: Composer,
 ) -> None:
     bars = piece_of_bars([line((0, 60, 12))], metre="3/4") + piece_of_bars([line((0, 62, 12))])
     prompt = [token for token in joined(bars) if VOCABULARY.kind[token] != TEMPO]
     source = "s3://a-bucket/prompts/tune.mid"
-    message = {"model_id": lambda_composer.bundle.model_id, "ids": prompt, "source": source}
-    today = made(job(prompt=source) | {"prompt": message})
+    message = {"ids": prompt, "source": source}
+    today = made(with_prompt(lambda_composer, message))
     assert (today["request"]["metre"], today["request"]["tempo"]) == ("4/4", 115.93)
-    assert today["form"]["from_bar"] == 2
-    bars_made = Plan.parse(today["form"]["plan"]).lags[2:]
+    assert today["first_bar"] == 2
+    bars_made = Plan.parse(today["plan"]).lags[2:]
     asked = parse_request(today["request"], lambda_composer.bundle, "2026-03-02")
     assert len(bars_made) == lambda_composer.beginning.bars_of(asked)
 
@@ -250,20 +255,23 @@ def test_what_a_prompt_leaves_open_is_drawn_and_its_last_metre_goes_on(
 def test_a_prompt_settles_what_the_event_leaves_open(lambda_composer: Composer, name: str) -> None:
     prompt = joined(piece_of_bars([line((0, 60, 12))], metre="3/4", tempo="Tempo_97.09"))
     source = "s3://a-bucket/prompts/tune.mid"
-    message = {"model_id": lambda_composer.bundle.model_id, "ids": prompt, "source": source}
+    message = {"ids": prompt, "source": source}
     as_prompt = {
         "style": lambda_composer.likeliest_style(prompt),
         "metre": "3/4",
         "tempo": 97.09,
     }
     other = {"style": "oratorio", "metre": "4/4", "tempo": 115.93}
-    today = made(job(prompt=source, **{name: other[name]}) | {"prompt": message})
-    assert (today["prompt_ids"], today["continued_from"]) == (prompt, source)
+    today = made(with_prompt(lambda_composer, message, **{name: other[name]}))
+    assert (today["prompt"], today["continued_from"]) == (message, source)
     assert {k: today["request"][k] for k in DRAWN} == as_prompt | {name: other[name]}
 
 
 def test_a_prompt_that_is_no_music_is_refused(lambda_composer: Composer) -> None:
     source = "s3://a-bucket/prompts/tune.mid"
-    message = {"model_id": lambda_composer.bundle.model_id, "ids": [60], "source": source}
+    message = {"ids": [60], "source": source}
     with pytest.raises(TokensError, match="prompt"):
-        module.handler(job(prompt=source) | {"prompt": message}, PLENTY)
+        module.handler(
+            with_prompt(lambda_composer, message),
+            PLENTY,
+        )

@@ -130,7 +130,7 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
         "form": {"letters": ["A", "B", "A'"], "bars": [8, 8, 8], "lags": []},
         "sha256": "cd" * 32,
     }
-    result = {"record": record, "stats": {"rounds": 1, "tokens_per_s": 99.96}}
+    result = {"record": record, "stats": {"calls": 1, "tokens_per_s": 99.96}}
     piece = piece_of(result, tune(tmp_path / "x.mid"), {"Generate": 1.234})
     text = describe(piece)
     assert "Church Organ, Flute" in text

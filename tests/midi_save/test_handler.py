@@ -51,14 +51,10 @@ def deployed(s3: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterat
 def save_message(bundle: Bundle, **changes: Any) -> dict[str, Any]:
     """The example event, its generation made with the test bundle."""
     message = example("save")
-    generation = message["job"]["generation"]
-    request = parse_request(generation["request"], bundle, "2026-11-22T06:00:01Z").to_json()
-    generation |= {
-        "model_id": bundle.model_id,
-        "request": request,
-        "tokens": {"ids": ids_of(piece_tokens(NOTES, bundle), bundle)},
-        **changes,
-    }
+    job = message["job"]
+    ids = ids_of(piece_tokens(NOTES, bundle), bundle)
+    job["model_id"] = bundle.model_id
+    job["generation"] |= {"ids": ids, "lengths": [len(ids)], **changes}
     return dict(message)
 
 
@@ -75,7 +71,7 @@ def test_a_generated_piece_is_saved(
     assert (record["date"], record["seed"], record["style"]) == ("2026-11-22", 7, "chorale")
     assert (record["notes"], record["programs"]) == (len(NOTES), [0, 48])
     assert result["bucket"] == MUSIC_BUCKET
-    assert result["stats"] == {"rounds": 1, "decode_s": 2.5, "tokens_per_s": 800.0}
+    assert result["stats"] == {"calls": 1, "decode_s": 2.5, "tokens_per_s": 800.0}
     midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=result["latest"])["Body"].read()
     file = mido.MidiFile(file=io.BytesIO(midi))
     assert sum(m.type == "note_on" for track in file.tracks for m in track) == len(NOTES)
@@ -92,10 +88,10 @@ def test_only_a_piece_that_ended_by_itself_slows_down(
     stopped: str, duration_s: float, slows_down: bool, s3: Any, bundle: Bundle
 ) -> None:
     message = save_message(bundle, stopped=stopped)
-    message["job"]["generation"]["request"]["duration_s"] = duration_s
+    message["job"]["request"]["duration_s"] = duration_s
     result = handler(message, None)
     midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=result["latest"])["Body"].read()
-    ids = message["job"]["generation"]["tokens"]["ids"]
+    ids = message["job"]["generation"]["ids"]
     record = result["record"]
     title = f"midi-archive {record['date']} seed 7 model {bundle.model_id[:8]}"
     tokenizer = load_tokenizer(bundle)
@@ -110,8 +106,9 @@ def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
     plain = handler(save_message(bundle), None)["record"]
     assert (plain["form"], plain["taken_up"]) == (None, None)
     taken_up = {"bar": 2, "shift": 5, "pitches": [60]}
-    form = {"plan": "0/36/0 3 1-2v-3 1-4e", "from_bar": 1}  # one bar of a prompt
-    message = save_message(bundle, form=form, taken_up=taken_up)
+    plan = "0/36/0 3 1-2v-3 1-4e"
+    # one bar of the plan is a prompt's
+    message = save_message(bundle, plan=plan, first_bar=1, taken_up=taken_up)
     record = handler(message, None)["record"]
     assert record["taken_up"] == taken_up
     assert record["form"] == {
@@ -120,12 +117,10 @@ def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
         "lags": [0, 0, 2, 4],
         "shifts": [0, 0, -3, 0],
     }
-    assert message["job"]["generation"]["form"] == form, "the message is left as it was"
 
 
 def test_the_form_of_an_hour_of_short_bars_is_told(bundle: Bundle) -> None:
-    form = {"plan": "0/36/0 9999 9000-1e", "from_bar": 0}
-    told = handler(save_message(bundle, form=form), None)["record"]["form"]
+    told = handler(save_message(bundle, plan="0/36/0 9999 9000-1e"), None)["record"]["form"]
     assert sum(told["bars"]) == len(told["lags"]) == len(told["shifts"]) == 18_999
 
 
@@ -133,8 +128,8 @@ def test_a_piece_of_a_batch_says_which_it_is(bundle: Bundle) -> None:
     daily = handler(save_message(bundle), None)["record"]
     assert "piece" not in daily
     message = save_message(bundle)
-    request = message["job"]["generation"]["request"] | {"pieces": 3, "piece": 2}
-    message["job"]["generation"]["request"] = request
+    request = message["job"]["request"] | {"pieces": 3, "piece": 2}
+    message["job"]["request"] = request
     result = handler(message, None)
     record = result["record"]
     assert (record["piece"], record["pieces"], result["latest"]) == (2, 3, None)
@@ -145,24 +140,24 @@ def test_a_piece_of_a_batch_says_which_it_is(bundle: Bundle) -> None:
 
 def test_a_trial_is_saved_apart(s3: Any, bundle: Bundle) -> None:
     message = save_message(bundle)
-    message["job"]["generation"]["request"]["trial"] = True
+    message["job"]["request"]["trial"] = True
     handler(message, None)
     assert keys(s3) and all(key.startswith("trial/") for key in keys(s3))
 
 
 def test_the_record_has_nothing_that_changes_from_run_to_run(s3: Any, bundle: Bundle) -> None:
     first = save_message(bundle)
-    second = save_message(bundle, rounds=3, decode_s=99.0, tokens_per_s=1.0)
+    second = save_message(bundle, calls=3, decode_s=99.0, sampled=1)
     second["job"]["execution"] = {"name": "again", "started": "2027-01-01T00:00:00Z"}
     assert handler(first, None)["record"] == handler(second, None)["record"]
 
 
 def test_tokens_kept_in_s3_make_the_same_piece(s3: Any, bundle: Bundle) -> None:
     inline = save_message(bundle)
-    ids = inline["job"]["generation"]["tokens"]["ids"]
+    ids = inline["job"]["generation"]["ids"]
     execution = inline["job"]["execution"]["name"]
     uri = TokenStore(MUSIC_BUCKET, bundle, s3).write_run(execution, 1, ids)
-    by_key = save_message(bundle, tokens={"s3_uri": uri, "count": len(ids)})
+    by_key = save_message(bundle, ids=[], stored_at=uri)
     assert handler(by_key, None) == handler(inline, None)
 
 
@@ -182,8 +177,9 @@ def test_a_prompt_becomes_tokens_in_the_job(s3: Any, bundle: Bundle) -> None:
     message = example("tokenize_prompt")
     s3.put_object(Bucket=MUSIC_BUCKET, Key="prompts/tune.mid", Body=midi_file(scale(32)))
     job = handler(message, None)
-    assert {name: job[name] for name in message["job"]} == message["job"]
-    assert job["prompt"]["model_id"] == bundle.model_id
+    asked = parse_request(message["job"]["request"], bundle, message["job"]["execution"]["started"])
+    assert (job["execution"], job["model_id"]) == (message["job"]["execution"], bundle.model_id)
+    assert job["request"] == asked.to_json()
     assert job["prompt"]["source"] == message["job"]["request"]["prompt"]
     assert bundle.vocabulary[job["prompt"]["ids"][0]] == ("Bar", "None")
 
@@ -206,25 +202,21 @@ def test_a_bad_field_beside_the_prompt_fails_before_the_prompt_is_read() -> None
 @pytest.mark.parametrize(
     ("change", "error", "reason"),
     [
-        ({"model_id": "f" * 64}, ModelMismatchError, "made by model 'ffffffff'"),
-        ({"model_id": None}, TokensError, "model_id"),
-        ({"tokens": {"ids": [99_999]}}, TokensError, r"ids\[0\]"),
-        ({"tokens": {"ids": "abc"}}, TokensError, "must be a list"),
-        ({"tokens": {}}, TokensError, "s3_uri"),
-        ({"tokens": {"s3_uri": "s3://x/y", "count": 1}}, TokensError, "s3_uri must be"),
-        ({"tokens": {"s3_uri": "s3://x/y", "count": "1"}}, TokensError, "count"),
-        ({"tokens": {"ids": []}}, PieceError, "0 pitches"),
-        ({"request": {"style": "polka"}}, EventError, "style must be"),
-        ({"request": {}}, TokensError, "style is not resolved"),
-        ({"request": None}, TokensError, "request must be an object"),
+        ({"ids": [99_999], "lengths": [1]}, TokensError, r"ids\[0\]"),
+        ({"ids": "abc"}, TokensError, "must be a list"),
+        ({"ids": None}, TokensError, "ids must be a list"),
+        ({"ids": [], "stored_at": "s3://x/y"}, TokensError, "stored_at must be"),
+        ({"ids": [], "lengths": []}, PieceError, "0 pitches"),
+        ({"finished": False}, TokensError, "finished must be true"),
+        ({"finished": "yes"}, TokensError, "finished must be true or false"),
         ({"continued_from": 5}, TokensError, "continued_from"),
-        ({"form": "AABA"}, TokensError, "form must be an object"),
-        ({"form": {"letters": ["A"], "bars": [8]}}, TokensError, "form.plan must be"),
-        ({"form": {"plan": "0/36/0 4"}}, TokensError, "form.from_bar must be a number"),
-        ({"form": {"plan": "0/36/0 4 1-9e", "from_bar": 0}}, TokensError, "form.plan: .*9 bars"),
-        ({"form": {"plan": "0/36/0 99999", "from_bar": 0}}, TokensError, "form.plan: .*more than"),
-        ({"form": {"plan": "0/36/0 4", "from_bar": 4}}, TokensError, "from_bar must be a bar of"),
-        ({"form": {"plan": "0/36/0 4", "from_bar": -1}}, TokensError, "from_bar must be a bar of"),
+        ({"plan": ["A"]}, TokensError, "plan must be a string"),
+        ({"plan": "AABA"}, TokensError, "plan: 'AABA' is no plan"),
+        ({"plan": "0/36/0 4", "first_bar": None}, TokensError, "first_bar must be a number"),
+        ({"plan": "0/36/0 4 1-9e"}, TokensError, "plan: .*9 bars"),
+        ({"plan": "0/36/0 99999"}, TokensError, "plan: .*more than"),
+        ({"plan": "0/36/0 4", "first_bar": 4}, TokensError, "first_bar must be a bar of"),
+        ({"plan": "0/36/0 4", "first_bar": -1}, TokensError, "first_bar must be a count"),
         ({"taken_up": {"bar": "2"}}, TokensError, "taken_up.bar must be a number"),
         ({"taken_up": [60]}, TokensError, "taken_up must be an object"),
         ({"decode_s": None}, TokensError, "decode_s"),
@@ -239,6 +231,27 @@ def test_a_generation_out_of_form_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "error", "reason"),
+    [
+        ("model_id", "f" * 64, ModelMismatchError, "made by model 'ffffffff'"),
+        ("model_id", None, TokensError, "model_id"),
+        ("request", {"style": "polka"}, EventError, "style must be"),
+        ("request", {}, TokensError, "request.style is not settled"),
+        ("request", None, EventError, "must be an object"),
+        ("generation", [], TokensError, "generation must be an object"),
+    ],
+)
+def test_a_job_out_of_form_is_refused_and_nothing_is_written(
+    field: str, value: Any, error: type[Exception], reason: str, s3: Any, bundle: Bundle
+) -> None:
+    message = save_message(bundle)
+    message["job"][field] = value
+    with pytest.raises(error, match=reason):
+        handler(message, None)
+    assert keys(s3) == set()
+
+
+@pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
         (("task",), "publish", "task must be one of tokenize_prompt, save, got 'publish'"),
@@ -249,7 +262,7 @@ def test_a_generation_out_of_form_is_refused_and_nothing_is_written(
         (("job", "execution", "name"), "../../x", r"job\.execution\.name"),
         (("job", "execution", "started"), 7, r"job\.execution\.started"),
         (("job", "execution", "started"), "today", r"job\.execution\.started must be an ISO"),
-        (("job", "generation"), ..., r"job\.generation must be"),
+        (("job", "generation"), ..., r"job\.generation\.finished must be"),
     ],
 )
 def test_a_message_out_of_form_is_refused(
@@ -301,7 +314,7 @@ def test_a_saved_piece_says_its_metrics(bundle: Bundle, capsys: pytest.CaptureFi
 @pytest.mark.usefixtures("namespace")
 def test_a_trial_says_no_metrics(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     message = save_message(bundle)
-    message["job"]["generation"]["request"]["trial"] = True
+    message["job"]["request"]["trial"] = True
     handler(message, None)
     line = json.loads(capsys.readouterr().out)
     assert line["notes"] == len(NOTES) and not {"_aws", "Notes", "Pieces"} & set(line)
@@ -327,7 +340,8 @@ def test_a_tokenised_prompt_says_no_metrics(s3: Any, capsys: pytest.CaptureFixtu
 def test_a_failure_is_logged_by_its_name(
     bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = save_message(bundle, model_id="f" * 64)
+    message = save_message(bundle)
+    message["job"]["model_id"] = "f" * 64
     with pytest.raises(ModelMismatchError):
         handler(message, None)
     line = json.loads(capsys.readouterr().out)
