@@ -13,4 +13,4 @@ export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
 source venv.sh
 ensure_venv local_run/requirements.txt
-exec .venv/bin/python -m local_run.compose "$@"
+exec .venv/bin/python -m local_run "$@"

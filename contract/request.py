@@ -1,16 +1,19 @@
-"""The request: which fields an event may have, their ranges and their defaults.
+"""The event: one table of its fields, and the request that they make.
 
-The one validator of both functions. Knows the bundle's styles and sampling defaults; does not
-know where a prompt is stored (midi_save checks that its bucket is ours) or how music is made.
+A new field is a row of `FIELDS`, a field of `Request`, and its use. run.sh's options and the table
+in docs/event.md are made from the rows. Both functions read events with `parse_request`. Knows the
+bundle's styles, metres, tempi and defaults; does not know where a prompt is stored (midi_save
+checks that its bucket is ours) or how music is made.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import json
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,20 +21,17 @@ from contract.bundle import Bundle
 from contract.errors import EventError, TokensError
 
 SEED_LIMIT = 2**32
-DURATION_RANGE_S = (5.0, 3600.0)
 LONGEST = 1.15  # times duration_s: no piece is longer
 LONGEST_COMPOSED = 1.13  # of a piece in tokens: a MIDI file rounds their ticks and tempo
-MOST_CANDIDATES = 8
 MOST_PIECES = 1000
-# Step Functions' console links an execution that another started by this field of its event.
-STARTED_BY = "AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID"
+MOST_CANDIDATES = 8
+TEMPO_RANGE = (40, 250)  # quarter notes a minute
 DRAWN, UNPLANNED = "drawn", "none"
 BUDGET_ENDS = ("continue", "close")
-TEMPO_RANGE = (40, 250)
-RETIRED = ("recall",)  # fields that saved events may still have; they do nothing
-FORM_FORM = '"drawn", "none" or 1 to 32 letters from A to Z, such as "AABA"'
 EARLIEST_DATE = datetime.date(1970, 1, 1)
-PROMPT_FORM = '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid'
+# Fields that are accepted and have no effect: by the first, Step Functions' console links an
+# execution that another started; saved events may still have the second, of an earlier version.
+WITHOUT_EFFECT = ("AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID", "recall")
 
 _PROMPT_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/prompts/[^\x00-\x1f\x7f]+\.mid")
 _LETTERS = re.compile(r"[A-Z]{1,32}")
@@ -79,6 +79,263 @@ class Request:
         return {k: v for k, v in asdict(self).items() if v or k not in left_out}
 
 
+Parser = Callable[[object, Bundle], Any]
+
+
+def _integer(low: int, high: int) -> Parser:
+    def parse(value: object, _bundle: Bundle) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _number(in_range: Callable[[int | float], bool]) -> Parser:
+    def parse(value: object, _bundle: Bundle) -> float:
+        # Compared before float(): an integer may be too large for a float; NaN is in no range.
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not in_range(value):
+            raise ValueError
+        return float(value) + 0.0  # -0.0 becomes 0.0: one request, one text
+
+    return parse
+
+
+def _one_of(values: Callable[[Bundle], list[str]]) -> Parser:
+    def parse(value: object, bundle: Bundle) -> str:
+        if not isinstance(value, str) or value not in values(bundle):
+            raise ValueError
+        return value
+
+    return parse
+
+
+def _prompt(value: object, _bundle: Bundle) -> str:
+    if value in ("previous", "fresh"):
+        return str(value)
+    # An S3 key has at most 1024 bytes and must be encodable (JSON can hold lone surrogates).
+    encoded = value.encode("utf-8", "replace") if isinstance(value, str) else b""
+    if (
+        not isinstance(value, str)
+        or not _PROMPT_URI.fullmatch(value)
+        or len(encoded) > 1024
+        or encoded.decode("utf-8") != value
+    ):
+        raise ValueError
+    return value
+
+
+def _form(value: object, _bundle: Bundle) -> str:
+    if value in (DRAWN, UNPLANNED) or (isinstance(value, str) and _LETTERS.fullmatch(value)):
+        return str(value)
+    raise ValueError
+
+
+def _tempo(value: object, bundle: Bundle) -> float:
+    return nearest_tempo(
+        _number(lambda x: TEMPO_RANGE[0] <= x <= TEMPO_RANGE[1])(value, bundle), bundle
+    )
+
+
+def _date(value: object, _bundle: Bundle) -> str:
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise ValueError
+    day = datetime.date.fromisoformat(value[:10])
+    if day < EARLIEST_DATE:
+        raise ValueError
+    return value[:10]
+
+
+def _flag(value: object, _bundle: Bundle) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError  # noqa: TRY004 - as the other parsers
+    return value
+
+
+def _styles(bundle: Bundle) -> list[str]:
+    return list(bundle.styles)
+
+
+def _metres(bundle: Bundle) -> list[str]:
+    return [value for kind, value in bundle.vocabulary if kind == "TimeSig"]
+
+
+FROM_BUNDLE = object()  # as a default: what the bundle says under "sampling"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the event.
+
+    Attributes:
+        parse: the value as the request has it; raises ValueError for one that is not accepted.
+        accepts: which are, in words; of "must be ..." in an error.
+        help: what the field is for.
+        default: the value of an event without the field, or in words what it is then.
+        option: the type of run.sh's option of this name; None where it has none.
+    """
+
+    name: str
+    parse: Parser
+    accepts: str | Callable[[Bundle], str]
+    help: str
+    default: Any = None
+    default_text: str = ""
+    option: Callable[[str], Any] | None = None
+
+    def accepted(self, bundle: Bundle) -> str:
+        return self.accepts if isinstance(self.accepts, str) else self.accepts(bundle)
+
+    def default_of(self, bundle: Bundle) -> Any:
+        if self.default is FROM_BUNDLE:
+            return self.parse(bundle.sampling[self.name], bundle)
+        return self.default
+
+    def default_in_words(self, bundle: Bundle) -> str:
+        return self.default_text or json.dumps(self.default_of(bundle))
+
+
+FIELDS = (
+    Field(
+        "prompt",
+        _prompt,
+        '"previous", "fresh" or s3://BUCKET/prompts/NAME.mid',
+        "what the piece takes up: the opening motif of the day before, nothing, or the last bars "
+        "of a MIDI file, which it continues",
+        default="previous",
+        option=str,
+    ),
+    Field(
+        "style",
+        _one_of(_styles),
+        lambda bundle: f"one of {', '.join(_styles(bundle))}",
+        "the style",
+        default_text="drawn, as often as the archive has it",
+        option=str,
+    ),
+    Field(
+        "metre",
+        _one_of(_metres),
+        lambda bundle: f"one of {', '.join(_metres(bundle))}",
+        "the metre",
+        default_text="drawn with the style",
+        option=str,
+    ),
+    Field(
+        "tempo",
+        _tempo,
+        "a number of quarter notes a minute, from 40 to 250",
+        "the tempo; the nearest that the model knows is taken",
+        default_text="drawn with the style",
+        option=float,
+    ),
+    Field(
+        "form",
+        _form,
+        '"drawn", "none" or 1 to 32 letters from A to Z, such as "AABA"',
+        "which bars return: as in a real piece of the style, as the model pleases, or sections of "
+        "equal length, the same letter for the same music",
+        default=DRAWN,
+        option=str,
+    ),
+    Field(
+        "duration_s",
+        _number(lambda x: 5 <= x <= 3600),
+        "a number from 5 to 3600",
+        "seconds that the piece should last; it ends within 15 % of them",
+        default=FROM_BUNDLE,
+        option=float,
+    ),
+    Field(
+        "seed",
+        _integer(0, SEED_LIMIT - 1),
+        f"an integer from 0 to {SEED_LIMIT - 1}",
+        "what is drawn follows from it: the same seed makes the same piece",
+        default_text="from the date",
+        option=int,
+    ),
+    Field(
+        "temperature",
+        _number(lambda x: 0 <= x <= 2),
+        "a number from 0 to 2 (0 takes the likeliest token)",
+        "how readily the unlikely is drawn",
+        default=FROM_BUNDLE,
+        option=float,
+    ),
+    Field(
+        "top_p",
+        _number(lambda x: 0 < x <= 1),
+        "a number above 0 and up to 1 (1 is off)",
+        "draw only from the likeliest tokens that together have this probability",
+        default=FROM_BUNDLE,
+        option=float,
+    ),
+    Field(
+        "top_k",
+        _integer(0, 1000),
+        "an integer from 0 to 1000 (0 is off)",
+        "draw only from so many likeliest tokens",
+        default=FROM_BUNDLE,
+        option=int,
+    ),
+    Field(
+        "min_p",
+        _number(lambda x: 0 <= x < 1),
+        "a number from 0 to below 1 (0 is off)",
+        "draw only from tokens with at least this share of the likeliest one's probability",
+        default=FROM_BUNDLE,
+        option=float,
+    ),
+    Field(
+        "candidates",
+        _integer(1, MOST_CANDIDATES),
+        f"an integer from 1 to {MOST_CANDIDATES}",
+        "how many pieces are begun; the best of them is kept",
+        default=FROM_BUNDLE,
+        option=int,
+    ),
+    Field(
+        "budget_end",
+        _one_of(lambda _bundle: list(BUDGET_ENDS)),
+        f"one of {', '.join(BUDGET_ENDS)}",
+        "when the function's time ends before the piece does: continue it in another call, or "
+        "close it at its last bar line",
+        default=BUDGET_ENDS[0],
+        option=str,
+    ),
+    Field(
+        "date",
+        _date,
+        f"YYYY-MM-DD or an ISO timestamp, from {EARLIEST_DATE} on",
+        "the day that the piece is of, and under which it is kept",
+        default_text="the day on which the execution starts",
+        option=str,
+    ),
+    Field(
+        "pieces",
+        _integer(1, MOST_PIECES),
+        f"an integer from 1 to {MOST_PIECES}",
+        "make a batch of so many pieces, beside the daily one",
+        default_text="none: the daily piece",
+        option=int,
+    ),
+    Field(
+        "piece",
+        _integer(1, MOST_PIECES),
+        "an integer from 1 to pieces",
+        "make this one of the batch alone, the very piece that the batch has",
+        default_text="none: all of them",
+    ),
+    Field(
+        "trial",
+        _flag,
+        "true or false",
+        "keep the piece under trial/, apart from the daily ones, and count it in no metric",
+        default=False,
+    ),
+)
+
+
 def parse_request(event: object, bundle: Bundle, started: str) -> Request:
     """Normalise `event`; a field that is absent or null takes its default.
 
@@ -87,75 +344,46 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
     """
     if not isinstance(event, dict):
         raise EventError(f"the event must be an object, got {_short(event)}")
-    fields: Mapping[str, Callable[[str, object], Any]] = {
-        "prompt": _prompt,
-        "style": lambda name, value: _style(name, value, bundle),
-        "seed": lambda name, value: _integer(name, value, 0, SEED_LIMIT - 1),
-        "duration_s": lambda name, value: _number(
-            name, value, lambda x: DURATION_RANGE_S[0] <= x <= DURATION_RANGE_S[1], "from 5 to 3600"
-        ),
-        "temperature": lambda name, value: _number(
-            name, value, lambda x: 0 <= x <= 2, "from 0 to 2 (0 takes the likeliest token)"
-        ),
-        "top_p": lambda name, value: _number(
-            name, value, lambda x: 0 < x <= 1, "above 0 and up to 1 (1 is off)"
-        ),
-        "top_k": lambda name, value: _integer(name, value, 0, 1000),
-        "min_p": lambda name, value: _number(
-            name, value, lambda x: 0 <= x < 1, "from 0 to below 1 (0 is off)"
-        ),
-        "form": _form,
-        "metre": lambda name, value: _metre(name, value, bundle),
-        "tempo": lambda name, value: nearest_tempo(
-            _number(
-                name,
-                value,
-                lambda x: TEMPO_RANGE[0] <= x <= TEMPO_RANGE[1],
-                f"of quarter notes a minute, from {TEMPO_RANGE[0]} to {TEMPO_RANGE[1]}",
-            ),
-            bundle,
-        ),
-        "candidates": lambda name, value: _integer(name, value, 1, MOST_CANDIDATES),
-        "budget_end": _budget_end,
-        "date": _date,
-        "pieces": lambda name, value: _integer(name, value, 1, MOST_PIECES),
-        "piece": lambda name, value: _integer(name, value, 1, MOST_PIECES),
-        "trial": _flag,
-    }
-    ignored = (STARTED_BY, *RETIRED)
-    unknown = [name for name in event if name not in fields and name not in ignored]
+    known = [field.name for field in FIELDS]
+    unknown = [name for name in event if name not in known and name not in WITHOUT_EFFECT]
     if unknown:
-        raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(fields)}")
-    given = {
-        name: check(name, event[name])
-        for name, check in fields.items()
-        if event.get(name) is not None
-    }
-    pieces, piece = given.get("pieces"), given.get("piece")
+        raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(known)}")
+    values: dict[str, Any] = {}
+    for field in FIELDS:
+        value = event.get(field.name)
+        if value is None:
+            values[field.name] = field.default_of(bundle)
+            continue
+        try:
+            values[field.name] = field.parse(value, bundle)
+        except ValueError as error:
+            raise _refused(field.name, field.accepted(bundle), value) from error
+    pieces, piece = values["pieces"], values["piece"]
     if piece is not None and pieces is None:
-        raise _refused("piece", piece, "left out unless pieces says how many the batch has")
+        raise _refused("piece", "left out unless pieces says how many the batch has", piece)
     if piece is not None and piece > pieces:
-        raise _refused("piece", piece, f"an integer from 1 to {pieces} (pieces)")
-    date = given.get("date") or _started_date(started)
-    return Request(
-        prompt=given.get("prompt", "previous"),
-        style=given.get("style"),
-        seed=given.get("seed", seed_of(date)),
-        duration_s=given.get("duration_s", float(bundle.sampling["duration_s"])),
-        temperature=given.get("temperature", float(bundle.sampling["temperature"])),
-        top_p=given.get("top_p", float(bundle.sampling["top_p"])),
-        top_k=given.get("top_k", int(bundle.sampling["top_k"])),
-        min_p=given.get("min_p", float(bundle.sampling["min_p"])),
-        form=given.get("form", DRAWN),
-        metre=given.get("metre"),
-        tempo=given.get("tempo"),
-        candidates=given.get("candidates", int(bundle.sampling["candidates"])),
-        budget_end=given.get("budget_end", BUDGET_ENDS[0]),
-        date=date,
-        pieces=pieces,
-        piece=piece,
-        trial=given.get("trial", False),
-    )
+        raise _refused("piece", f"an integer from 1 to {pieces} (pieces)", piece)
+    if values["date"] is None:
+        try:
+            values["date"] = _date(started, bundle)
+        except ValueError as error:
+            raise TokensError(
+                f"execution.started must be an ISO timestamp, got {_short(started)}: the state "
+                "machine fills it in"
+            ) from error
+    if values["seed"] is None:
+        values["seed"] = seed_of(values["date"])
+    return Request(**values)
+
+
+def event_table(bundle: Bundle) -> str:
+    """The fields as the table of docs/event.md."""
+    rows = [
+        f"| `{field.name}` | {field.accepted(bundle)} | {field.default_in_words(bundle)} "
+        f"| {field.help} |"
+        for field in FIELDS
+    ]
+    return "\n".join(["| field | accepts | default | what for |", "|---|---|---|---|", *rows])
 
 
 def seed_of(date: str) -> int:
@@ -175,7 +403,7 @@ def nearest_tempo(tempo: float, bundle: Bundle) -> float:
     return min(tempi, key=lambda known: abs(known - tempo))
 
 
-def _refused(name: str, value: object, accepted: str) -> EventError:
+def _refused(name: str, accepted: str, value: object) -> EventError:
     return EventError(f"{name} must be {accepted}, got {_short(value)}")
 
 
@@ -183,84 +411,3 @@ def _short(value: object) -> str:
     """A printable form of at most 60 characters, whatever the event held."""
     text = reprlib.repr(value).encode("ascii", "backslashreplace").decode("ascii")
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _prompt(name: str, value: object) -> str:
-    if value in ("previous", "fresh"):
-        return str(value)
-    # An S3 key has at most 1024 bytes and must be encodable (JSON can hold lone surrogates).
-    encoded = value.encode("utf-8", "replace") if isinstance(value, str) else b""
-    if (
-        not isinstance(value, str)
-        or not _PROMPT_URI.fullmatch(value)
-        or len(encoded) > 1024
-        or encoded.decode("utf-8") != value
-    ):
-        raise _refused(name, value, PROMPT_FORM)
-    return value
-
-
-def _style(name: str, value: object, bundle: Bundle) -> str:
-    if not isinstance(value, str) or value not in bundle.styles:
-        raise _refused(name, value, f"one of {', '.join(bundle.styles)}")
-    return value
-
-
-def _form(name: str, value: object) -> str:
-    if value in (DRAWN, UNPLANNED) or (isinstance(value, str) and _LETTERS.fullmatch(value)):
-        return str(value)
-    raise _refused(name, value, FORM_FORM)
-
-
-def _metre(name: str, value: object, bundle: Bundle) -> str:
-    metres = [value for kind, value in bundle.vocabulary if kind == "TimeSig"]
-    if not isinstance(value, str) or value not in metres:
-        raise _refused(name, value, f"one of {', '.join(metres)}")
-    return value
-
-
-def _budget_end(name: str, value: object) -> str:
-    if not isinstance(value, str) or value not in BUDGET_ENDS:
-        raise _refused(name, value, f"one of {', '.join(BUDGET_ENDS)}")
-    return value
-
-
-def _flag(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _refused(name, value, "true or false")
-    return value
-
-
-def _integer(name: str, value: object, low: int, high: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _refused(name, value, f"an integer from {low} to {high}")
-    return value
-
-
-def _number(
-    name: str, value: object, in_range: Callable[[int | float], bool], accepted: str
-) -> float:
-    # Compared before float(): an integer may be too large for a float, and NaN is in no range.
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not in_range(value):
-        raise _refused(name, value, f"a number {accepted}")
-    return float(value) + 0.0  # -0.0 becomes 0.0: one request, one text
-
-
-def _date(name: str, value: object) -> str:
-    accepted = f"YYYY-MM-DD or an ISO timestamp, from {EARLIEST_DATE} on"
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise _refused(name, value, accepted)
-    try:
-        day = datetime.date.fromisoformat(value[:10])
-    except ValueError as error:
-        raise _refused(name, value, accepted) from error
-    if day < EARLIEST_DATE:
-        raise _refused(name, value, accepted)
-    return value[:10]
-
-
-def _started_date(started: object) -> str:
-    try:
-        return _date("started", started)
-    except EventError as error:
-        raise TokensError(f"execution.{error}: the state machine fills it in") from error

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.errors import BudgetError, BundleError, TokensError
+from contract.errors import BudgetError, TokensError
 from contract.request import LONGEST_COMPOSED, Request, parse_request
 from generate_tokens.beginning import Beginning
 from generate_tokens.decoder import Decoder
@@ -38,7 +38,6 @@ from music.tracker import (
     PAD,
     POSITION,
     STYLE,
-    TICKS_PER_BEAT,
     MusicState,
     Vocabulary,
 )
@@ -97,29 +96,17 @@ def no_answer(_tokens: int) -> float:
 
 
 class Composer:
-    """Keeps the session and the tables of one bundle between invocations.
-
-    Raises:
-        BundleError: bundle.json does not describe the graph beside it, or means what this code
-            cannot do. Its hash covers the graph and the tokenizer, not itself, so it is tried.
-    """
+    """Keeps the session and the tables of one bundle between invocations."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        try:
-            self.decoder = Decoder(bundle)
-            self.vocabulary = Vocabulary(bundle.vocabulary)
-            self.beginning = Beginning(bundle, self.vocabulary)
-            self._grammar = Grammar(self.vocabulary, bundle.grammar)
-            self._next = NextToken(self.vocabulary, self._grammar)
-            if bundle.ticks_per_beat != TICKS_PER_BEAT:
-                raise ValueError(f"ticks_per_beat must be {TICKS_PER_BEAT}")
-            defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
-            self._slide_s = self._try(drawn(defaults, bundle))
-        except BundleError:
-            raise
-        except Exception as error:
-            raise BundleError(f"{bundle.directory}: bundle.json does not fit: {error}") from error
+        self.decoder = Decoder(bundle)
+        self.vocabulary = Vocabulary(bundle.vocabulary)
+        self.beginning = Beginning(bundle, self.vocabulary)
+        self._grammar = Grammar(self.vocabulary, bundle.grammar)
+        self._next = NextToken(self.vocabulary, self._grammar)
+        defaults = parse_request(dict(bundle.sampling), bundle, "2000-01-01")
+        self._slide_s = self._try(drawn(defaults, bundle))
 
     def _try(self, request: Request) -> float:
         """Samples a token, and measures in seconds what it takes to slide a window."""

@@ -14,7 +14,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract.bundle import Bundle
-from contract.errors import BundleError
 from music.inputs import LOOKED_UP, MULTI_HOT, ROTARY_ROW, TICK, Inputs, Told
 
 
@@ -27,9 +26,6 @@ class Decoder:
     Attributes:
         row: rows that are filled, in every slot that is in use.
         logits: float32 [slots, vocabulary], overwritten by every call.
-
-    Raises:
-        BundleError: onnxruntime refuses the graph, or it isn't the one that bundle.json describes.
     """
 
     logits: NDArray[np.float32]
@@ -40,20 +36,17 @@ class Decoder:
         options.intra_op_num_threads = threads  # Lambda at 1,769 MB is one core
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(
-                str(bundle.model_path), options, providers=["CPUExecutionProvider"]
-            )
-            self.context = int(model["context"])
-            self._pitches = int(model["pitches"])
-            self._layers = int(model["layers"])
-            self._cache_shape = (int(model["kv_heads"]), self.context, int(model["head_size"]))
-            self._by_index = np.array(model["rotary"]["by_index"], np.float64)
-            self._by_tick = np.array(model["rotary"]["by_tick"], np.float64)
-            known = {node.name for node in self._session.get_inputs()}
-            self._dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
-        except Exception as error:  # onnxruntime's exceptions have no public common class
-            raise BundleError(f"{bundle.model_path} cannot be loaded: {error}") from error
+        self._session = ort.InferenceSession(
+            str(bundle.model_path), options, providers=["CPUExecutionProvider"]
+        )
+        self.context = int(model["context"])
+        self._pitches = int(model["pitches"])
+        self._layers = int(model["layers"])
+        self._cache_shape = (int(model["kv_heads"]), self.context, int(model["head_size"]))
+        self._by_index = np.array(model["rotary"]["by_index"], np.float64)
+        self._by_tick = np.array(model["rotary"]["by_tick"], np.float64)
+        known = {node.name for node in self._session.get_inputs()}
+        self._dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
         # A graph has the inputs that its model was trained with; those of this code it may lack.
         self._fed = [name for name in (*LOOKED_UP, ROTARY_ROW, MULTI_HOT) if name in known]
         self._vocabulary = len(bundle.vocabulary)

@@ -75,15 +75,10 @@ def fire(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def fire_for(aws: LocalAws, schedule_name: str, day: date | str, event: Mapping[str, Any]) -> str:
-    """Fire it as of a morning, with the event's fields, and return the execution's ARN.
-
-    A day that is no date goes into the event as it is, for the functions to refuse.
-    """
-    if isinstance(day, date):
-        scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
-        return fire(aws, schedule_name, scheduled, event)
-    return fire(aws, schedule_name, datetime.now(UTC), {**event, "date": day})
+def fire_for(aws: LocalAws, schedule_name: str, day: date, event: Mapping[str, Any]) -> str:
+    """Fire it as of a morning, with the event's fields, and return the execution's ARN."""
+    scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
+    return fire(aws, schedule_name, scheduled, event)
 
 
 def _deployed(aws: LocalAws, name: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Batch:
 def compose_batch(
     aws: LocalAws,
     deployed: Mapping[str, Any],
-    day: date | str,
+    day: date,
     event: Mapping[str, Any],
     out: Path,
 ) -> Batch:

@@ -12,7 +12,21 @@ from typing import Any
 
 import mido
 
-from local_run.general_midi import PROGRAM_NAMES
+# By General MIDI program, counted from 0: those that stand for the families of midi_save/clean.py.
+INSTRUMENTS = {
+    0: "piano",
+    6: "harpsichord",
+    11: "vibraphone",
+    19: "organ",
+    24: "guitar",
+    43: "contrabass",
+    46: "harp",
+    48: "strings",
+    52: "choir",
+    60: "horn",
+    68: "oboe",
+    73: "flute",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ def describe(piece: Piece) -> str:
         "file": piece.midi,
         "length": f"{minutes(piece.seconds)} ({piece.seconds:.1f} s)",
         "notes": str(piece.notes),
-        "instruments": ", ".join(PROGRAM_NAMES[program] for program in piece.programs),
+        "instruments": ", ".join(INSTRUMENTS[program] for program in piece.programs),
         "style": f"{piece.style or 'none'}, {piece.metre}, {piece.tempo:.0f} quarters a minute",
         "form": {None: "none planned", "A": "A (nothing returns)"}.get(piece.form, piece.form),
         "prompt": origin,

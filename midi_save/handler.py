@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import boto3
 import miditok
-from botocore.config import Config
 
 from contract.bundle import Bundle
 from contract.checks import require_object
@@ -53,6 +51,10 @@ class Parts:
 
 @functools.cache
 def load_parts() -> Parts:
+    """In the first call, not in the init phase: a message that is refused needs none of them."""
+    import boto3
+    from botocore.config import Config
+
     bundle = Bundle.load(os.environ.get("MODEL_DIR", "/opt/model"))
     bucket = os.environ["MUSIC_BUCKET"]
     client = boto3.client("s3", config=Config(**S3_CONFIG))

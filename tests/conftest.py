@@ -5,7 +5,6 @@ What could import boto3 is imported inside the fixtures, hence after that.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from contract.bundle import FORMAT, Bundle, model_id_of
+from contract.bundle import Bundle, model_id_of, write_manifest
 
 if TYPE_CHECKING:
     from miditok import MusicTokenizer
@@ -66,7 +65,6 @@ def write_bundle(
     (directory / "MODEL_CARD.md").write_text("# A model for tests\n")
     names = sorted(tokenizer.vocab, key=lambda name: tokenizer.vocab[name])
     manifest = {
-        "format": FORMAT,
         "model_id": model_id_of(directory),
         "tokenizer": {"class": "REMI", "miditok": "3.1.0"},
         "model": {"context": 512, **model_facts},
@@ -84,7 +82,6 @@ def write_bundle(
                 if name.startswith("Style_")
             },
         },
-        "ticks_per_beat": 12,
         "sampling": {
             "temperature": 1.0,
             "top_p": 0.95,
@@ -96,7 +93,7 @@ def write_bundle(
         **ARCHIVE_FACTS,
         "training": {},
     }
-    (directory / "bundle.json").write_text(json.dumps(manifest))
+    write_manifest(directory, manifest)
 
 
 @pytest.fixture(scope="session")
@@ -216,7 +213,7 @@ def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
     """
     from local_aws.runtime import ensure_runtime
     from local_aws.server import LocalAws
-    from local_run.compose import deploy
+    from local_run.deployment import deploy
     from tests.deploy.aws_cli import FastAws
 
     path = os.environ["PATH"]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from local_aws.server import LocalAws
-from local_run.compose import ComposeError, compose_day
+from local_run.days import ComposeError, compose_day
 
 Deployed = tuple[LocalAws, dict[str, Any]]
 LATEST = ("neural-net/model-prediction.mid", "neural-net/token_sequence.json")

@@ -18,10 +18,9 @@ from contract.bundle import Bundle
 from contract.errors import EventError, TokensError
 from contract.request import (
     DRAWN,
-    RETIRED,
-    STARTED_BY,
     TEMPO_RANGE,
     UNPLANNED,
+    WITHOUT_EFFECT,
     Request,
     nearest_tempo,
     parse_request,
@@ -111,13 +110,13 @@ def test_a_given_date_decides_the_seed(bundle: Bundle) -> None:
 
 
 def test_unknown_field_is_named_with_the_known_ones(bundle: Bundle) -> None:
-    with pytest.raises(EventError, match=r"'durations'.*prompt, style, seed, duration_s"):
+    with pytest.raises(EventError, match=r"'durations'.*prompt, style, metre, tempo"):
         parsed(bundle, durations=60)
 
 
-@pytest.mark.parametrize("name", RETIRED)
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
 @pytest.mark.parametrize("value", [0, 2.5, -1, "much", None, {"x": []}])
-def test_a_retired_field_is_accepted_whatever_it_holds_and_changes_nothing(
+def test_a_field_without_effect_is_accepted_whatever_it_holds_and_changes_nothing(
     name: str, value: object, bundle: Bundle
 ) -> None:
     assert parsed(bundle, **{name: value}) == parsed(bundle)
@@ -237,7 +236,7 @@ def test_a_daily_request_says_nothing_of_batches_and_trials(bundle: Bundle) -> N
 
 
 def test_who_started_the_execution_is_no_field_of_the_piece(bundle: Bundle) -> None:
-    assert parsed(bundle, **{STARTED_BY: "arn:aws:states:..."}) == parsed(bundle)
+    assert parsed(bundle, **{WITHOUT_EFFECT[0]: "arn:aws:states:..."}) == parsed(bundle)
 
 
 def test_a_broken_start_time_is_the_state_machines_fault(bundle: Bundle) -> None:

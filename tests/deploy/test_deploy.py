@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from moto.awslambda.responses import LambdaResponse
 
-from contract.bundle import model_id_of
+from contract.bundle import model_id_of, read_manifest, write_manifest
 from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
 from tests.deploy.aws_cli import FastAws
@@ -233,9 +233,7 @@ def test_a_changed_bundle_and_what_was_changed_by_hand_alone_are_written(
     bundle = tmp_path / "bundle"
     shutil.copytree(tree.root / "layers" / "model", bundle)
     (bundle / "model.onnx").write_bytes(b"another graph")
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    manifest["model_id"] = model_id_of(bundle)
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    write_manifest(bundle, read_manifest(bundle) | {"model_id": model_id_of(bundle)})
     aws.client("s3").put_bucket_versioning(
         Bucket=MUSIC, VersioningConfiguration={"Status": "Suspended"}
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from contract.bundle import model_id_of
+from contract.bundle import model_id_of, read_manifest, write_manifest
 from tests.deploy.account import difference, lasting, snapshot, what_is_left
 from tests.deploy.aws_cli import FastAws, Refusal
 from tests.deploy.deploy_tree import ROOT, RUNTIME, Tree
@@ -90,9 +90,7 @@ class Account:
         bundle = self.tree.root.parent / f"bundle-{words}"
         shutil.copytree(self.tree.root / "layers" / "model", bundle)
         (bundle / "model.onnx").write_text(words)
-        manifest = json.loads((bundle / "bundle.json").read_text())
-        manifest["model_id"] = model_id_of(bundle)
-        (bundle / "bundle.json").write_text(json.dumps(manifest))
+        write_manifest(bundle, read_manifest(bundle) | {"model_id": model_id_of(bundle)})
         return bundle
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.bundle import Bundle
-from contract.errors import BundleError, TokensError
+from contract.errors import TokensError
 from generate_tokens.compose import Composer
 from generate_tokens.judge import LATEST_END_BARS
 from music.tracker import DURATION, EOS, PITCH, MusicState
@@ -135,49 +131,6 @@ def test_ids_that_are_not_music_are_refused(
     ids = ids_of(tokenizer, *names)
     with pytest.raises(TokensError, match=f"id {len(ids) - 1}, "):
         composer.compose(request_for(composer), ids, [], FOREVER_S)
-
-
-@pytest.mark.parametrize(
-    ("section", "changes"),
-    [
-        ("model", {"layers": 3}),
-        ("model", {"kv_heads": 2}),
-        ("model", {"head_size": 16}),
-        ("model", {"pitches": 10}),
-        ("grammar", {"Pitch": ["Velocity"]}),
-        ("sampling", {"temperature": -3}),
-        ("ids", {"bos": 100}),
-        ("ids", {"styles": {"chorale": 200}}),
-        ("grammar", {"Style": []}),
-    ],
-)
-def test_a_bundle_json_that_does_not_fit_its_graph_is_refused_by_name(
-    tiny_bundle: Path, tmp_path: Path, section: str, changes: dict[str, Any]
-) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_bundle, folder)
-    manifest = json.loads((folder / "bundle.json").read_text())
-    manifest[section] |= changes
-    (folder / "bundle.json").write_text(json.dumps(manifest))
-    with pytest.raises(BundleError):
-        Composer(Bundle.load(folder))
-
-
-@pytest.mark.parametrize("name", ["suffix", "suffix_in_new_bars", "plan"])
-@pytest.mark.parametrize("longer", [False, True])
-def test_copy_tables_of_another_length_are_refused_by_name(
-    planned_bundle: Path, name: str, *, longer: bool
-) -> None:
-    bundle = Bundle.load(planned_bundle)
-    table = bundle.copying[name]
-    others = [[*table, table[-1]] if longer else table[:-1]]
-    if name == "plan":  # its last row, too
-        row = table[-1]
-        others.append([*table[:-1], [*row, row[-1]] if longer else row[:-1]])
-    for other in others:
-        copying = {**bundle.copying, name: other}
-        with pytest.raises(BundleError, match="weights of copies must have"):
-            Composer(replace(bundle, copying=copying))
 
 
 def test_temperature_zero_needs_no_luck(composer: Composer) -> None:

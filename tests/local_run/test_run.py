@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from datetime import date
@@ -19,19 +20,15 @@ from typing import Any
 import mido
 import pytest
 
+from contract.request import FIELDS
 from local_aws.server import LocalAws
+from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
-from local_run.compose import (
-    ComposeError,
-    compose_day,
-    days_of,
-    event_fields,
-    parse_arguments,
-    upload_prompt,
-)
+from local_run.days import ComposeError, compose_day, upload_prompt
 from local_run.executions import failure
-from local_run.general_midi import PROGRAM_NAMES
-from local_run.report import describe, piece_of, read_midi
+from local_run.options import days_of, event_of, parse_arguments
+from local_run.report import INSTRUMENTS, describe, piece_of, read_midi
+from midi_save.clean import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 DAY = date(2026, 3, 1)
@@ -66,10 +63,10 @@ def marked(mark: str) -> list[str]:
 
 def test_only_given_fields_are_in_the_event() -> None:
     options = parse_arguments(["--seed", "0", "--top-k", "5", "--duration-s", "20"])
-    assert event_fields(options) == {"seed": 0, "top_k": 5, "duration_s": 20.0}
-    assert event_fields(parse_arguments([])) == {}
+    assert event_of(options) == {"seed": 0, "top_k": 5, "duration_s": 20.0}
+    assert event_of(parse_arguments([])) == {}
     options = parse_arguments(["--form", "AABA", "--metre", "3/4", "--tempo", "96"])
-    assert event_fields(options) == {"form": "AABA", "metre": "3/4", "tempo": 96.0}
+    assert event_of(options) == {"form": "AABA", "metre": "3/4", "tempo": 96.0}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +75,7 @@ def test_only_given_fields_are_in_the_event() -> None:
         ([], ["2026-03-01"]),
         (["--days", "3"], ["2026-02-27", "2026-02-28", "2026-03-01"]),
         (["--date", "2024-02-28", "--days", "2"], ["2024-02-28", "2024-02-29"]),
-        (["--date", "someday"], ["someday"]),
+        (["--date", "2024-02-28T06:00:00Z"], ["2024-02-28"]),
     ],
 )
 def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[str]) -> None:
@@ -101,6 +98,39 @@ def test_what_is_no_option_is_refused(
     with pytest.raises(SystemExit):
         parse_arguments(arguments)
     assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--style", "polka"], "style must be one of "),
+        (["--duration-s", "1"], "duration_s must be a number from 5 to 3600, got 1.0"),
+        (["--date", "someday"], "date must be"),
+        (["--pieces", "0"], "pieces must be"),
+        (["--form", "aaba"], "form must be"),
+        (["--prompt", "no-such.mid"], "--prompt: there is no file"),
+        (["--prompt", "s3://x"], "prompt must be"),
+        (["--bundle", "no-such-folder"], "model.onnx is missing"),
+    ],
+)
+def test_a_wrong_value_is_named_before_anything_is_started(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.sh", *arguments])
+    monkeypatch.setenv("INVOKED_FROM", str(tmp_path))
+    monkeypatch.setattr("local_run.__main__.compose", lambda *_: pytest.fail("it started"))
+    assert main() == 2
+    assert told in capsys.readouterr().err
+
+
+def test_every_option_of_the_event_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for field in FIELDS:
+        assert (f"--{field.name.replace('_', '-')} " in told) == (field.option is not None)
+        if field.option is not None:
+            assert field.help in told
 
 
 def test_a_failure_is_told_without_its_stack_trace() -> None:
@@ -133,21 +163,15 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
     result = {"record": record, "stats": {"calls": 1, "tokens_per_s": 99.96}}
     piece = piece_of(result, tune(tmp_path / "x.mid"), {"Generate": 1.234})
     text = describe(piece)
-    assert "Church Organ, Flute" in text
+    assert "organ, flute" in text
     assert "fresh: no piece yesterday" in text
     assert "none, 3/4, 97 quarters a minute" in text and "A B A'" in text
     assert "0:08 (8.0 s)" in text
     assert piece.to_json()["stages_s"] == {"Generate": 1.23}
 
 
-def test_general_midi_has_its_128_programs() -> None:
-    assert len(set(PROGRAM_NAMES)) == 128
-    assert [PROGRAM_NAMES[n] for n in (0, 40, 56, 127)] == [
-        "Acoustic Grand Piano",
-        "Violin",
-        "Trumpet",
-        "Gunshot",
-    ]
+def test_every_family_of_instruments_has_a_name() -> None:
+    assert INSTRUMENTS.keys() == FAMILIES.keys()
 
 
 def test_each_day_takes_up_the_motif_of_the_day_before(
@@ -180,7 +204,7 @@ def test_the_same_seed_gives_the_same_bytes(
     assert Path(other.midi).read_bytes() != Path(pieces[0].midi).read_bytes()
 
 
-def test_a_prompt_file_is_gone_on_from(
+def test_a_prompt_file_is_continued(
     deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
 ) -> None:
     aws, names = deployed
@@ -333,8 +357,9 @@ def test_interrupted_it_leaves_no_process_behind(tmp_path: Path) -> None:
 def test_without_a_new_enough_python_it_says_so(tmp_path: Path) -> None:
     for command in ("bash", "dirname", "date", "cat", "tr", "env"):
         (tmp_path / command).symlink_to(shutil.which(command) or command)
-    shutil.copytree(ROOT / "local_aws", tmp_path / "clone" / "local_aws")
-    shutil.copy2(ROOT / "run.sh", tmp_path / "clone" / "run.sh")
+    (tmp_path / "clone").mkdir()
+    for script in ("run.sh", "venv.sh"):
+        shutil.copy2(ROOT / script, tmp_path / "clone" / script)
     done = subprocess.run(
         [str(tmp_path / "clone" / "run.sh")],
         env={"PATH": str(tmp_path)},

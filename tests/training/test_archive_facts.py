@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from contract.bundle import FORMAT, Bundle
+from contract.bundle import Bundle
 from contract.request import parse_request
 from generate_tokens.compose import Composer
 from music.form import Plans
@@ -72,17 +72,9 @@ def test_pieces_with_hardly_a_change_of_chord_say_nothing() -> None:
 
 
 @pytest.fixture
-def older(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A bundle as the version before wrote it."""
-    folder = tmp_path / "model"
-    shutil.copytree(tiny_bundle, folder)
-    manifest = json.loads((folder / "bundle.json").read_text())
-    for name in NO_FACTS:
-        del manifest[name]
-    manifest["format"] = FORMAT - 1
-    manifest["sampling"]["recall"] = 2.5
-    (folder / "bundle.json").write_text(json.dumps(manifest))
-    return folder
+def plain(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that says nothing of its archive."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "model"))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, bundle: Path, dataset: Path) -> None:
@@ -91,8 +83,8 @@ def run(monkeypatch: pytest.MonkeyPatch, bundle: Path, dataset: Path) -> None:
     archive_facts.main()
 
 
-def test_the_command_gives_an_older_bundle_what_it_lacks_and_leaves_its_model(
-    older: Path,
+def test_the_command_gives_a_bundle_what_it_lacks_and_leaves_its_model(
+    plain: Path,
     dataset: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -100,54 +92,53 @@ def test_the_command_gives_an_older_bundle_what_it_lacks_and_leaves_its_model(
 ) -> None:
     dataset.save(tmp_path / "dataset.npz")
     model, before = (
-        (older / "model.onnx").read_bytes(),
-        json.loads((older / "bundle.json").read_text()),
+        (plain / "model.onnx").read_bytes(),
+        json.loads((plain / "bundle.json").read_text()),
     )
-    run(monkeypatch, older, tmp_path / "dataset.npz")
-    bundle = Bundle.load(older)
-    assert (older / "model.onnx").read_bytes() == model
+    run(monkeypatch, plain, tmp_path / "dataset.npz")
+    bundle = Bundle.load(plain)
+    assert (plain / "model.onnx").read_bytes() == model
     assert bundle.model_id == before["model_id"]
-    assert "recall" not in bundle.sampling
     assert sum(len(p) for metres in bundle.plans.values() for p in metres.values()) > 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["voices"] == list(bundle.voices) and told["copying"] == bundle.copying
-    assert sorted(path.name for path in older.iterdir()) == sorted(
+    assert sorted(path.name for path in plain.iterdir()) == sorted(
         ["MODEL_CARD.md", "bundle.json", "model.onnx", "tokenizer.json", "weights.npz"]
     )
     composer = Composer(bundle)
     request = parse_request({"duration_s": 8, "candidates": 1}, bundle, "2026-01-01")
     made = composer.compose(request, [], [], 1e9)
     assert made.finished and made.plan is not None
-    run(monkeypatch, older, tmp_path / "dataset.npz")  # again: the same
-    assert Bundle.load(older) == bundle
+    run(monkeypatch, plain, tmp_path / "dataset.npz")  # again: the same
+    assert Bundle.load(plain) == bundle
 
 
 def test_a_bundle_that_would_be_refused_is_left_as_it_is(
-    older: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset.save(tmp_path / "dataset.npz")
-    (older / "MODEL_CARD.md").unlink()
-    before = (older / "bundle.json").read_bytes()
+    (plain / "MODEL_CARD.md").unlink()
+    before = (plain / "bundle.json").read_bytes()
     with pytest.raises(SystemExit, match=r"nothing was written: .*MODEL_CARD\.md is missing"):
-        run(monkeypatch, older, tmp_path / "dataset.npz")
-    assert (older / "bundle.json").read_bytes() == before
+        run(monkeypatch, plain, tmp_path / "dataset.npz")
+    assert (plain / "bundle.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("missing", ["dataset", "weights"])
 def test_what_is_missing_is_named_and_nothing_is_written(
-    older: Path,
+    plain: Path,
     dataset: Dataset,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     missing: str,
 ) -> None:
-    before = (older / "bundle.json").read_bytes()
+    before = (plain / "bundle.json").read_bytes()
     if missing == "weights":
         dataset.save(tmp_path / "dataset.npz")
-        (older / "weights.npz").unlink()
+        (plain / "weights.npz").unlink()
     with pytest.raises(SystemExit, match=rf"nothing was written: .*{missing}\.npz"):
-        run(monkeypatch, older, tmp_path / "dataset.npz")
-    assert (older / "bundle.json").read_bytes() == before
+        run(monkeypatch, plain, tmp_path / "dataset.npz")
+    assert (plain / "bundle.json").read_bytes() == before
 
 
 def test_facts_are_the_manifests_fields(tiny_model: Any, dataset: Dataset, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.bundle import FORMAT, MANIFEST_FILE, Bundle
+from contract.bundle import MANIFEST_FILE, Bundle, read_manifest, write_manifest
 from contract.errors import BundleError
 from generate_tokens.compose import Composer
 from music.features import piano_roll
@@ -99,22 +99,17 @@ def main() -> None:
         help="dataset.py's, whose training pieces are read (default: %(default)s)",
     )
     a = parser.parse_args()
-    path = a.bundle / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_bytes())
+        Bundle.load(a.bundle)
+        manifest = read_manifest(a.bundle)
         facts = facts_of(load_weights(a.bundle)[0], Dataset.load(a.dataset))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BundleError) as error:
         raise SystemExit(f"nothing was written: {error}") from error
-    manifest["sampling"].pop("recall", None)  # of format 3
-    manifest |= {"format": FORMAT, **facts}
     with tempfile.TemporaryDirectory(dir=a.bundle.parent) as scratch:
         tried = Path(shutil.copytree(a.bundle, Path(scratch) / "model"))
-        (tried / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1) + "\n")
-        try:
-            Composer(Bundle.load(tried))
-        except BundleError as error:
-            raise SystemExit(f"nothing was written: {error}") from error
-        (tried / MANIFEST_FILE).replace(path)
+        write_manifest(tried, manifest | facts)
+        Composer(Bundle.load(tried))
+        (tried / MANIFEST_FILE).replace(a.bundle / MANIFEST_FILE)
     counts = {style: sum(map(len, m.values())) for style, m in facts["plans"].items()}
     print(json.dumps({"plans": counts, "voices": facts["voices"], "copying": facts["copying"]}))
 

@@ -24,12 +24,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from contract.bundle import FORMAT, Bundle, model_id_of
+from contract.bundle import Bundle, model_id_of, write_manifest
 from generate_tokens.compose import Composer
 from generate_tokens.decoder import Decoder
 from music.grammar import REMI_TRANSITIONS
 from music.inputs import TICK
-from music.tracker import TICKS_PER_BEAT, Vocabulary
+from music.tracker import Vocabulary
 from training.data.attribution import attribution_text, together
 from training.data.dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
 from training.data.provenance import History, tokens_of
@@ -122,19 +122,17 @@ def write_bundle(
         onnx.save(graph, folder / "model.onnx")
         tokenizer.save(folder)
         manifest = {
-            "format": FORMAT,
             "model_id": model_id_of(folder),
             "tokenizer": {"class": type(tokenizer).__name__, "miditok": version("miditok")},
             "model": dict(config),
             "vocabulary": entries,
             "grammar": REMI_TRANSITIONS,
             "ids": {**ids, "styles": styles},
-            "ticks_per_beat": TICKS_PER_BEAT,
             "sampling": SAMPLING,
             "training": dict(training),
             **facts,
         }
-        (folder / "bundle.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        write_manifest(folder, manifest)
         for name, text in texts.items():
             (folder / name).write_text(text)
         save_weights(model, folder / WEIGHTS_FILE, history)
