@@ -27,7 +27,7 @@ DISSONANT = 0.5  # its last chord; on which degree that is, the plan says
 WRONG_LENGTH = 1.0  # of a piece of twice the wanted length, or of none
 
 
-def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
+def penalties_so_far(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
     """How much the music so far stands still, by name: 0 where all is well, at most 1 each."""
     music, _ = music_of(ids, vocabulary)
     if music is None:
@@ -42,7 +42,7 @@ def faults_of(ids: Sequence[int], vocabulary: Vocabulary) -> dict[str, float]:
     }
 
 
-def faults_of_piece(
+def penalties_of_piece(
     ids: Sequence[int], vocabulary: Vocabulary, duration_s: float
 ) -> dict[str, float]:
     """The same of a finished piece, and what it loses by its length and by its ending."""
@@ -54,7 +54,7 @@ def faults_of_piece(
     return {
         "length": round(WRONG_LENGTH * min(1.0, abs(state.end_s / duration_s - 1)), 4),
         "ending": round(min(1.0, ending), 4),
-        **faults_of(ids, vocabulary),
+        **penalties_so_far(ids, vocabulary),
     }
 
 

@@ -12,7 +12,7 @@ from contract.bundle import Bundle
 from contract.errors import StorageError
 from contract.log_line import LONGEST_MESSAGE, UNITS, log_line, logs_errors
 from contract.request import MOST_CANDIDATES
-from generate_tokens.judge import faults_of_piece
+from generate_tokens.judge import penalties_of_piece
 from music.tracker import Vocabulary
 from tests.emf import EVENT_LIMIT_BYTES, metrics_in
 
@@ -75,7 +75,7 @@ def test_without_metrics_the_line_has_facts_only() -> None:
 
 @pytest.mark.usefixtures("namespace")
 def test_the_faults_of_as_many_candidates_as_there_may_be_fit_in_a_line(bundle: Bundle) -> None:
-    faults = dict.fromkeys(faults_of_piece([], Vocabulary(bundle.vocabulary), 60), 0.1234)
+    faults = dict.fromkeys(penalties_of_piece([], Vocabulary(bundle.vocabulary), 60), 0.1234)
     line = log_line({"faults": [faults] * MOST_CANDIDATES}, METRICS)
     assert metrics_in(line) and len(line) < EVENT_LIMIT_BYTES / 50
 

@@ -1,4 +1,4 @@
-"""Composing against the clock: what is kept back, and what happens when time is up."""
+"""Composing against the clock: what is reserved, and what happens when time is up."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from dataclasses import replace
 import pytest
 
 from contract.errors import BudgetError
-from generate_tokens.compose import (
-    BUDGET,
-    JUDGING,
-    MOST_RESERVED,
-    RESERVE_STEPS,
-    UNFINISHED,
-    Composer,
-)
+from generate_tokens.compose import BUDGET, JUDGING, UNFINISHED, Composer
+from generate_tokens.deadline import MOST_RESERVED, RESERVED_STEPS, Deadline
 from generate_tokens.sequence import PREFIX
 from music.tracker import BAR, DURATION, EOS, PITCH
 from tests.generate_tokens.composing import StepClock, request_for
@@ -35,7 +29,7 @@ def test_an_unfinished_piece_stops_well_within_the_budget(
     made = composer.compose(request, [], [], 50, clock)
     assert made.stopped == UNFINISHED and made.ids == []
     # each step takes a second, as does getting ready
-    assert made.sampled == candidates * (50 - 1 - RESERVE_STEPS)
+    assert made.sampled == candidates * (50 - 1 - RESERVED_STEPS)
     assert clock.now <= 53
 
 
@@ -48,29 +42,29 @@ def test_a_slow_step_makes_the_reserve_longer(composer: Composer) -> None:
 
     clock = Stall()
     made = composer.compose(request_for(composer), [], [], 100, clock)
-    assert made.sampled == 100 - 1 - 9 - 10 * RESERVE_STEPS
+    assert made.sampled == 100 - 1 - 9 - 10 * RESERVED_STEPS
 
 
-def test_more_is_kept_back_before_a_step_that_slides_the_windows(
+def test_more_is_reserved_before_a_step_that_slides_the_windows(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(composer, "_slide_s", 10.0)
     monkeypatch.setattr("generate_tokens.compose.JUDGING", 0.0)
     request = request_for(composer, candidates=2, duration_s=3600)
     full = composer.decoder.context - PREFIX
-    between = 1.5 * RESERVE_STEPS * 10  # one window's slide is kept back for any step
+    between = 1.5 * RESERVED_STEPS * 10  # one window's slide is reserved for any step
     made = composer.compose(request, [], [], full + between, StepClock())
     assert [len(ids) - PREFIX for ids in made.candidates] == [full, full]
 
 
-def test_a_part_of_each_round_is_used_whatever_would_be_kept_back(composer: Composer) -> None:
+def test_a_part_of_each_call_is_used_whatever_would_be_reserved(composer: Composer) -> None:
     made = composer.compose(
         request_for(composer), [], [], 101, StepClock(), answer_s=lambda _tokens: 1000.0
     )
     assert made.sampled == (101 - 1) * (1 - MOST_RESERVED)
 
 
-def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
+def test_what_the_answer_takes_is_reserved_too(composer: Composer) -> None:
     made = composer.compose(
         request_for(composer),
         [],
@@ -79,7 +73,7 @@ def test_what_the_answer_takes_is_kept_back_too(composer: Composer) -> None:
         StepClock(),
         answer_s=lambda tokens: 60.0 if tokens > 20 else 0.0,
     )
-    assert made.sampled == 100 - 1 - 60 - RESERVE_STEPS
+    assert made.sampled == 100 - 1 - 60 - RESERVED_STEPS
 
 
 def test_a_budget_of_one_step_is_progress(composer: Composer) -> None:
@@ -112,12 +106,36 @@ def test_closing_before_the_first_note_is_an_error(composer: Composer) -> None:
         composer.compose(request, [], [], 1.5, StepClock())
 
 
-def test_time_to_judge_candidates_is_kept_back(
+def test_time_to_judge_candidates_is_reserved(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(composer, "_slide_s", 1.0)
     request = request_for(composer, candidates=2, duration_s=3600)
     made = composer.compose(request, [], [], 1000, StepClock())
     assert made.stopped == UNFINISHED
-    assert 1000 - made.decode_s >= RESERVE_STEPS + made.sampled * JUDGING - 2
+    assert 1000 - made.decode_s >= RESERVED_STEPS + made.sampled * JUDGING - 2
     assert made.sampled * JUDGING > 4
+
+
+def steps_of(budget_s: float, clock: StepClock, slides: int = 0) -> int:
+    """How many steps a deadline allows, every ``slides``-th of which slides the windows."""
+    deadline = Deadline(budget_s, 0.5, 20.0, lambda _ids: 0.0, clock)
+    steps = 0
+    while deadline.allows_step(steps, slides=bool(slides) and steps % slides == slides - 1):
+        steps += 1
+        assert steps < 10_000
+    return steps
+
+
+def test_a_deadline_reserves_four_of_the_slowest_steps() -> None:
+    assert steps_of(100, StepClock()) == 100 - 1 - 4 * 1
+
+
+def test_a_deadline_knows_how_long_a_slide_takes_before_the_first() -> None:
+    # 4 * 20 s are more than the 3/4 of the budget that may be reserved at most
+    assert steps_of(100, StepClock(), slides=30) == 29
+
+
+@pytest.mark.parametrize("budget_s", [-1.0, 0.0, 1.0])
+def test_a_deadline_that_is_over_allows_nothing(budget_s: float) -> None:
+    assert steps_of(budget_s, StepClock()) == 0

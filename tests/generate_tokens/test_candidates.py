@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from contract.bundle import Bundle
 from contract.errors import TokensError
-from contract.request import Request
-from generate_tokens.compose import HALVING, Composer
-from generate_tokens.judge import faults_of
+from generate_tokens.candidates import HALVING
+from generate_tokens.compose import Composer
+from generate_tokens.judge import penalties_so_far
 from music.tracker import EOS, PAD, PITCH
 from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for, seconds_of
 
@@ -42,18 +42,19 @@ def test_candidates_of_an_int8_bundle_survive_interruptions_too(
 
 
 @pytest.fixture
-def judged_by_an_early_id(composer: Composer, monkeypatch: pytest.MonkeyPatch) -> None:
+def judged_by_an_early_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """A judge who never changes his mind: he looks at an id that every candidate soon has."""
+    for module in ("closing", "candidates"):
+        monkeypatch.setattr(f"generate_tokens.{module}.penalties_of", by_an_early_id)
 
-    def faults(ids: Sequence[int], _request: Request) -> dict[str, float]:
-        return {"early": sum(ids[6:12]) % 7 / 7, "other": 0.125}
 
-    monkeypatch.setattr(composer, "_faults", faults)
+def by_an_early_id(ids: Sequence[int], *_: object) -> dict[str, float]:
+    return {"early": sum(ids[6:12]) % 7 / 7, "other": 0.125}
 
 
 @pytest.mark.usefixtures("judged_by_an_early_id")
 @pytest.mark.parametrize("seed", range(6))
-def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer, seed: int) -> None:
+def test_the_candidate_with_the_fewest_penalties_is_kept(composer: Composer, seed: int) -> None:
     made = composer.compose(request_for(composer, candidates=4, seed=seed), [], [], FOREVER_S)
     ended = [n for n, ids in enumerate(made.candidates) if ids[-1] == composer.bundle.eos_id]
     sums = {n: sum(made.penalties[n].values()) for n in ended}
@@ -65,7 +66,7 @@ def test_the_candidate_with_the_fewest_faults_is_kept(composer: Composer, seed: 
 
 
 @pytest.mark.parametrize(("candidates", "stay"), [(3, 2), (4, 2), (7, 4)])
-def test_after_a_quarter_the_worse_half_leaves(
+def test_after_a_quarter_the_worse_half_is_eliminated(
     composer: Composer, candidates: int, stay: int
 ) -> None:
     request = request_for(composer, candidates=candidates, duration_s=60)
@@ -76,7 +77,8 @@ def test_after_a_quarter_the_worse_half_leaves(
     leaving = [n for n, ids in enumerate(made.candidates) if len(ids) == first]
     assert len(leaving) == candidates - stay
     sums = [
-        sum(faults_of(ids[2 : first - 1], composer.vocabulary).values()) for ids in made.candidates
+        sum(penalties_so_far(ids[2 : first - 1], composer.vocabulary).values())
+        for ids in made.candidates
     ]
     staying = set(range(candidates)) - set(leaving)
     assert max(sums[n] for n in staying) <= min(sums[n] for n in leaving)
@@ -86,7 +88,7 @@ def test_after_a_quarter_the_worse_half_leaves(
 
 
 @pytest.mark.usefixtures("judged_by_an_early_id")
-def test_when_one_has_ended_those_that_are_worse_leave(composer: Composer) -> None:
+def test_when_one_has_ended_those_that_are_worse_are_eliminated(composer: Composer) -> None:
     left = stayed = 0
     for seed in range(12):
         request = request_for(composer, candidates=2, seed=seed)
@@ -97,7 +99,7 @@ def test_when_one_has_ended_those_that_are_worse_leave(composer: Composer) -> No
         first, other = one, two
         if last == EOS and len(one) == len(two):
             continue
-        ended, then = (sum(composer._faults(ids, request).values()) for ids in (first, other))
+        ended, then = (sum(by_an_early_id(ids).values()) for ids in (first, other))
         assert (then >= ended) == (last == PAD)
         if last == PAD:  # at once
             assert len(other) == len(first) + 1

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from symusic.core import ScoreTick
 
-from generate_tokens.judge import NO_END, faults_of, faults_of_piece
+from generate_tokens.judge import NO_END, penalties_of_piece, penalties_so_far
 from midi_save.clean import clean_score
 from music.features import SCALARS, scalar_features
 from music.grammar import REMI_TRANSITIONS, Grammar
@@ -85,32 +85,32 @@ def test_features_of_tokens_are_those_of_the_saved_midi(tokenizer: Any) -> None:
 def test_one_chord_that_stays_is_a_fault_and_a_tune_is_none(tokenizer: Any) -> None:
     song = ids_of(tokenizer, *tune(60))
     seconds = music_of(song, VOCABULARY)[1].end_s
-    assert sum(faults_of(song, VOCABULARY).values()) == 0
+    assert sum(penalties_so_far(song, VOCABULARY).values()) == 0
     held = []
     for bar in range(15):
         held += ["Bar_None", "TimeSig_4/4", "Position_0"]
         held += [] if bar else ["Tempo", "Program_0"]
         held += ["Pitch_48", "Duration_4.0.4", "Pitch_64", "Duration_4.0.4"]
-    faults = faults_of_piece(ids_of(tokenizer, *held), VOCABULARY, seconds)
+    faults = penalties_of_piece(ids_of(tokenizer, *held), VOCABULARY, seconds)
     assert faults["stasis"] == 1 and faults["same_top"] == 1
 
 
 def test_an_end_in_time_on_the_tonic_and_the_right_length_count(tokenizer: Any) -> None:
     song = ids_of(tokenizer, *tune(60))
     seconds = music_of(song, VOCABULARY)[1].end_s
-    whole = faults_of_piece(song, VOCABULARY, seconds)
-    early = faults_of_piece(song, VOCABULARY, 2 * seconds)
+    whole = penalties_of_piece(song, VOCABULARY, seconds)
+    early = penalties_of_piece(song, VOCABULARY, 2 * seconds)
     assert early["length"] == pytest.approx(0.5)
     assert early["ending"] == pytest.approx(whole["ending"] + NO_END)
     home = ids_of(tokenizer, *tune(60), "Bar_None", "TimeSig_4/4", "Position_0")
     chord = [name for p in (48, 52, 55, 60) for name in (f"Pitch_{p}", "Duration_4.0.4")]
     home += ids_of(tokenizer, *chord)
-    assert faults_of_piece(home, VOCABULARY, seconds)["ending"] == 0
+    assert penalties_of_piece(home, VOCABULARY, seconds)["ending"] == 0
     sharp = [*home[:-2], *ids_of(tokenizer, "Pitch_61", "Duration_4.0.4")]
-    assert faults_of_piece(sharp, VOCABULARY, seconds)["ending"] >= 0.5
+    assert penalties_of_piece(sharp, VOCABULARY, seconds)["ending"] >= 0.5
 
 
 def test_no_note_at_all_loses_everything(tokenizer: Any) -> None:
     silent = ids_of(tokenizer, *START[:2])
-    assert faults_of_piece(silent, VOCABULARY, 60)["length"] == 1
-    assert faults_of(silent, VOCABULARY) == {"stasis": 1, "same_top": 1}
+    assert penalties_of_piece(silent, VOCABULARY, 60)["length"] == 1
+    assert penalties_so_far(silent, VOCABULARY) == {"stasis": 1, "same_top": 1}
