@@ -342,7 +342,7 @@ def main() -> None:
     a = parser.parse_args()
     bundle = Bundle.load(a.bundle)
     if bundle.model["kv_dtype"] != "int8":
-        parser.error(f"{a.bundle} is not quantised: export it without --float32")
+        parser.error(f"{a.bundle} is not quantized: export it without --float32")
     to_one_core()
     with tempfile.TemporaryDirectory() as scratch:
         facts = measure(bundle, a.seed, 1 if a.quick else a.rounds, Path(scratch))

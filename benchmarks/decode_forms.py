@@ -31,7 +31,7 @@ from music.tracker import Vocabulary
 from training.data.dataset import make_tokenizer, vocabulary_entries
 from training.model.export import folded_weights
 from training.model.model import Block, MusicModel, rms_norm
-from training.model.onnx_graph import build_graph, quantise_weights
+from training.model.onnx_graph import build_graph, quantize_weights
 
 Logits = NDArray[np.float32]
 Arguments = dict[str, Tensor]  # the model's inputs by name
@@ -143,7 +143,7 @@ def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Pat
     graph = build_graph(exact.model, *folded_weights(model))
     for name in ("ours_float32", "ours_int8"):
         if name == "ours_int8":
-            graph = quantise_weights(graph)
+            graph = quantize_weights(graph)
         directory = folder / name
         directory.mkdir()
         onnx.save(graph, directory / MODEL_FILE)

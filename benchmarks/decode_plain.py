@@ -24,7 +24,7 @@ from benchmarks.decode_forms import MOST_STEPS, session
 from contract.bundle import Bundle
 from training.model.export import folded_weights
 from training.model.model import MusicModel
-from training.model.onnx_graph import EPSILON, IR_VERSION, MICROSOFT, OPSET, quantise_weights
+from training.model.onnx_graph import EPSILON, IR_VERSION, MICROSOFT, OPSET, quantize_weights
 
 GENAI = "onnxruntime_genai"
 GENAI_FLOAT32 = "plain_genai_float32"
@@ -159,7 +159,7 @@ def plain_graph(
     return model
 
 
-def quantise_in_blocks(graph: onnx.ModelProto, block: int) -> onnx.ModelProto:
+def quantize_in_blocks(graph: onnx.ModelProto, block: int) -> onnx.ModelProto:
     """The products' weights to 8 bits as onnxruntime-genai's own model builder does it."""
     from onnxruntime.quantization import matmul_nbits_quantizer as quantizers
 
@@ -168,8 +168,8 @@ def quantise_in_blocks(graph: onnx.ModelProto, block: int) -> onnx.ModelProto:
     config = quantizers.DefaultWeightOnlyQuantConfig(**how)
     quantizer = quantizers.MatMulNBitsQuantizer(graph, algo_config=config, **how)
     quantizer.process()
-    quantised: onnx.ModelProto = quantizer.model.model
-    return quantised
+    quantized: onnx.ModelProto = quantizer.model.model
+    return quantized
 
 
 class PlainOurs:
@@ -305,7 +305,7 @@ def forms(
     exact.rewind(rows)
     peaks = [np.abs(cache).max() for cache in exact.caches.values()]
     scales = (np.array(peaks) / 127).astype(np.float32).reshape(-1, 2)
-    int8 = quantise_weights(plain_graph(*parts, scales, masked=False))
+    int8 = quantize_weights(plain_graph(*parts, scales, masked=False))
     made: list[PlainOurs | PlainGenai] = [
         exact,
         PlainOurs(OURS_INT8, int8, config, ids, folder),
@@ -314,7 +314,7 @@ def forms(
         graph = plain_graph(*parts, masked=True)
         made.append(PlainGenai(GENAI_FLOAT32, graph, config, ids, folder))
         for name, block in GENAI_INT8.items():
-            graph = quantise_in_blocks(plain_graph(*parts, masked=True), block)
+            graph = quantize_in_blocks(plain_graph(*parts, masked=True), block)
             made.append(PlainGenai(name, graph, config, ids, folder))
     return made
 

@@ -40,7 +40,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{0,40})?")
 
 @dataclass(frozen=True)
 class Request:
-    """A normalised request. `style`, `metre` and `tempo` are None until they are drawn.
+    """A normalized request. `style`, `metre` and `tempo` are None until they are drawn.
 
     `tempo` is in quarter notes a minute, one of the bundle's. `seed` is the event's or the day's;
     `piece_seed` is what a piece is composed with. `pieces` and `piece` are None for the daily
@@ -337,7 +337,7 @@ FIELDS = (
 
 
 def parse_request(event: object, bundle: Bundle, started: str) -> Request:
-    """Normalise `event`; a field that is absent or null takes its default.
+    """Normalize `event`; a field that is absent or null takes its default.
 
     `started` is the ISO timestamp at which the execution began; its day is the default date.
     Raises EventError, whose message names the field, what it got and what it accepts.

@@ -123,7 +123,7 @@ class MotifGuide:
     """Sees to it that the notes of a motif come in their bars; whatever else does is left alone.
 
     A sampled id that would pass by the motif's next note gives way to the id that leads to it.
-    Ids of one position ascend by programme and pitch, so passing by is a comparison.
+    Ids of one position ascend by program and pitch, so passing by is a comparison.
 
     Args:
         place: bar of the sequence, from 0, in which the motif begins.
@@ -265,7 +265,7 @@ class MotifGuide:
         )
 
     def _heard(self) -> tuple[int, Any]:
-        """The programme of the highest notes so far, and the share of each pitch class [12]."""
+        """The program of the highest notes so far, and the share of each pitch class [12]."""
         vocabulary = self._vocabulary
         state = MusicState(vocabulary)
         pitches: dict[int, list[int]] = {}

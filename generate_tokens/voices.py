@@ -2,7 +2,7 @@
 
 Styles that are written for voices avoid them (in Bach's chorales 0.4 of each in 100 changes of
 chord); the model alone made 6 to 8 (LOG.md). A voice is what moves from a note to the nearest
-one after it in the same programme. Knows pitches and programmes; not styles or models.
+one after it in the same program. Knows pitches and programs; not styles or models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Voices:
     """Follows one sequence by its onsets. Pitches are counted from the lowest that has an id."""
 
     def __init__(self) -> None:
-        self._before: dict[int, list[int]] = {}  # by programme, what sounded until this onset
+        self._before: dict[int, list[int]] = {}  # by program, what sounded until this onset
         self._moved: list[tuple[int, int]] = []  # (from, to) of the notes struck at this onset
 
     def move(self, sounding_by_program: Mapping[int, int]) -> None:
@@ -38,7 +38,7 @@ class Voices:
                 self._moved.append((came_from, pitch))
 
     def parallels(self, state: MusicState) -> Iterator[int]:
-        """Pitches that the programme in force must not go to."""
+        """Pitches that the program in force must not go to."""
         before = self._before.get(state.program)
         if not before or not self._moved:
             return

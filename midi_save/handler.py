@@ -25,8 +25,8 @@ from contract.log_line import log_line, logs_errors
 from contract.request import LONGEST
 from contract.token_files import S3_CONFIG, TokenStore
 from midi_save.check import check_piece
-from midi_save.detokenise import detokenise, load_tokenizer
-from midi_save.prompt import tokenise_prompt
+from midi_save.detokenize import detokenize, load_tokenizer
+from midi_save.prompt import ids_of_prompt
 from midi_save.storage import PieceStore
 from music.form import Plan, form_to_json
 
@@ -84,7 +84,7 @@ def handler(event: object, _context: object) -> dict[str, Any]:
 def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
     """The job with the prompt's ids."""
     uri = job.request.prompt
-    ids = tokenise_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
+    ids = ids_of_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
     answer = replace(job, prompt=Prompt(uri, ids)).to_json(parts.bundle.model_id)
     return answer, {"source": uri, "tokens": len(ids)}, {}
 
@@ -99,7 +99,7 @@ def save(job: Job, parts: Parts) -> Outcome:
     title = f"midi-archive {date} seed {seed} model {model_id[:8]}"
     limit_s = LONGEST * request.duration_s if made.stopped == ENDED else None
     form = form_of(made.plan, made.first_bar)
-    piece = detokenise(ids, parts.tokenizer, parts.bundle, title, limit_s)
+    piece = detokenize(ids, parts.tokenizer, parts.bundle, title, limit_s)
     facts = check_piece(piece.midi, piece.notes, piece.programs)
     origin: dict[str, Any] = {
         "model_id": model_id,

@@ -28,7 +28,7 @@ class UnreadableMidiError(ValueError):
 
 
 class _Reader:
-    """Collects the notes of all tracks by channel, programme and whether they are drums."""
+    """Collects the notes of all tracks by channel, program and whether they are drums."""
 
     def __init__(self) -> None:
         self.repairs: set[str] = set()

@@ -20,7 +20,7 @@ FEWEST_NOTES = 8  # less says nothing about how to go on
 MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
 
 
-def tokenise_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle) -> list[int]:
+def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle) -> list[int]:
     """Ids of the last bars of `midi`: at most half the model's context, beginning at a Bar.
 
     Raises PromptError, which says what the file is and what is accepted.
@@ -28,7 +28,7 @@ def tokenise_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bund
     score = _read(midi)
     bars = _bars(score, tokenizer)
     limit = bundle.context // 2
-    # The bar from which the rest fits. Cutting the notes there and tokenising again, rather than
+    # The bar from which the rest fits. Cutting the notes there and tokenizing again, rather than
     # cutting the ids, repeats the tempo and the program that were in force.
     first = next((i for i, bar in enumerate(bars) if bar.ids_left <= limit), len(bars) - 1)
     for start in range(first, len(bars)):

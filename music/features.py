@@ -143,7 +143,7 @@ def groove(music: Music, lines: IntArray) -> float:
 
 
 def bar_repetition(music: Music, lines: IntArray) -> float:
-    """Share of the bars with notes whose onsets, pitches and programmes an earlier bar had."""
+    """Share of the bars with notes whose onsets, pitches and programs an earlier bar had."""
     bar = np.searchsorted(lines, music.onset, side="right") - 1
     content = np.stack([music.onset - lines[bar], music.pitch, music.program], axis=1)
     bars = [part.tobytes() for part in np.split(content, np.flatnonzero(np.diff(bar)) + 1)]
@@ -190,9 +190,7 @@ def scalar_features(music: Music) -> dict[str, float]:
         "polyphony": voices[voices > 0].mean(),
         "polyphony_rate": np.mean(voices > 1),
         "scale_consistency": (_scales() @ classes).max() / classes.sum(),
-        "consonance": intervals[[*CONSONANT]].sum() / intervals.sum()
-        if intervals.any()
-        else np.nan,
+        "consonance": consonance(intervals),
         "groove": groove(music, lines),
         "empty_beats": empty_beats(music),
         "bar_repetition": bar_repetition(music, lines),

@@ -71,14 +71,14 @@ class Grammar:
         self._choices: dict[tuple[tuple[int, int], ...], NDArray[np.int64]] = {}
         self._members: dict[int, frozenset[int]] = {}  # of the arrays in _choices
         n = vocabulary.programs
-        # by (highest programme at this position or -1, current programme or n for none)
+        # by (highest program at this position or -1, current program or n for none)
         self._programs = {
             last: [self._program_ranges(last, current) for current in range(n + 1)]
             for last in range(-1, n)
         }
 
     def _program_ranges(self, last: int, current: int) -> tuple[tuple[int, int], ...]:
-        """Id ranges of the programmes after ``last``; naming the current one would say nothing."""
+        """Id ranges of the programs after ``last``; naming the current one would say nothing."""
         ids = [
             token
             for rank, token in enumerate(self.vocabulary.program_ids)
@@ -175,7 +175,7 @@ class Grammar:
         return out
 
     def struck(self, state: MusicState) -> Iterator[int]:
-        """Pitch ids that sound now in the current programme, so must not be struck again."""
+        """Pitch ids that sound now in the current program, so must not be struck again."""
         sounding = state.sounding_by_program.get(state.program, 0)
         first = self.vocabulary.ranges[PITCH][0]
         while sounding:

@@ -24,7 +24,7 @@ PAD_ID = 0
 class Tracked:
     """What `MusicState` says of the music after each of T tokens, in the types of a data set.
 
-    position_in_bar: uint8 [T], ticks. current_program: uint8 [T], the programme's rank, or
+    position_in_bar: uint8 [T], ticks. current_program: uint8 [T], the program's rank, or
     ``vocabulary.programs`` before the first. place_in_form: uint8 [T], of `form_of`. tick: int32
     [T]. sounding_now: uint8 [T, ceil(pitches / 8)], a bit a pitch, packed little-endian.
     """
@@ -165,13 +165,3 @@ class Recorder:
             sounding_now=np.frombuffer(packed, np.uint8).reshape(-1, self._bytes),
             tick=tick,
         )
-
-
-def tracked_of(ids: Iterable[int], vocabulary: Vocabulary) -> Tracked:
-    """What the tracker says of a whole sequence, each row after its token was taken."""
-    state = MusicState(vocabulary)
-    recorder = Recorder(vocabulary)
-    for token in ids:
-        state.step(int(token))
-        recorder.record(state)
-    return recorder.tracked()

@@ -19,7 +19,7 @@ def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, 
     ``ids`` are those behind BOS and style; a tick of the notes is 1/12 of a quarter note.
     """
     state = MusicState(vocabulary)
-    notes: list[tuple[int, int, int, int]] = []  # onset, pitch, duration, programme
+    notes: list[tuple[int, int, int, int]] = []  # onset, pitch, duration, program
     metres: list[tuple[int, int, int]] = []
     bar_start = 0.0  # in quarter notes
     for token in ids:

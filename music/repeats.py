@@ -21,7 +21,7 @@ from music.tracker import (
 )
 
 NOTHING = 0  # PAD: no id is named
-# A place in a bar is one number that ascends with its ids: position, programme, pitch.
+# A place in a bar is one number that ascends with its ids: position, program, pitch.
 _POSITION, _PROGRAM = 14, 8  # bits below
 _PROGRAMS = (1 << _POSITION - _PROGRAM) - 1
 
@@ -72,7 +72,7 @@ class Bars:
 
         Behind its last id that is the next bar line. After a pitch it is the length that the same
         pitch has there, or another pitch at the same position. Where the two bars are in
-        different programmes, it is the token that goes over to the earlier bar's.
+        different programs, it is the token that goes over to the earlier bar's.
         """
         tokens, places, place = self._tokens[bar], self._places[bar], self._place
         pitch = place & (1 << _PROGRAM) - 1

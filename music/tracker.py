@@ -1,4 +1,4 @@
-"""The state of the music after each token: bar, position, programme, tick, sounding pitches.
+"""The state of the music after each token: bar, position, program, tick, sounding pitches.
 
 One module for both sides: training reads the model's state inputs off it (`inputs.py`), and the
 sampler reads its inputs and the grammar mask off it, so that the two cannot drift. It knows what
@@ -86,14 +86,14 @@ class Vocabulary:
             self.ranges[kind] = (ids[0], ids[-1] + 1)
         self.lowest_pitch = int(self.value[self.ranges[PITCH][0]])
         self.pitches = self.ranges[PITCH][1] - self.ranges[PITCH][0]
-        # miditok numbers programmes in no order, but writes a chord's in ascending order
+        # miditok numbers programs in no order, but writes a chord's in ascending order
         self.program_ids = sorted(range(*self.ranges[PROGRAM]), key=self.value.__getitem__)
         self.programs = len(self.program_ids)
         self.program_rank = {token: rank for rank, token in enumerate(self.program_ids)}
 
 
 def _value(kind: str, value: str) -> float:
-    """Pitch, programme and position as numbers; durations and bars in ticks; tempo in bpm."""
+    """Pitch, program and position as numbers; durations and bars in ticks; tempo in bpm."""
     if kind == "Duration":
         beats, parts, resolution = map(int, value.split("."))
         return (beats * resolution + parts) * TICKS_PER_BEAT // resolution
@@ -114,9 +114,9 @@ class MusicState:
         tick: ticks since the first bar line; ``bar_tick`` that of the current bar's start.
         position: ticks into the bar, -1 before the bar's first Position token.
         bar_ticks: length of the bar.
-        program: rank of the current programme among the vocabulary's by General MIDI number,
+        program: rank of the current program among the vocabulary's by General MIDI number,
             ``vocabulary.programs`` before the first.
-        last_program, last_pitch: highest programme rank and pitch id at this position so far
+        last_program, last_pitch: highest program rank and pitch id at this position so far
             (the order in which the tokenizer writes chords); -1 where none.
         sounding: bit ``p - lowest_pitch`` is set for every pitch p that sounds at ``tick``.
         bars_before: bars that count as begun before the first, for music that goes on from other.
@@ -162,7 +162,7 @@ class MusicState:
         self.begin_piece()
 
     def begin_piece(self) -> None:
-        """Forgets tempo, programme and sounding notes, as a piece that starts here must.
+        """Forgets tempo, program and sounding notes, as a piece that starts here must.
 
         The tick goes on, so that what came before stays at its distance for the model.
         """
@@ -171,7 +171,7 @@ class MusicState:
         self.last_program = self.last_pitch = self._pitch = -1
         self.sounding = 0
         self.sounding_by_program: dict[int, int] = {}
-        self._ends: list[tuple[int, int, int]] = []  # (end tick, programme, pitch bit)
+        self._ends: list[tuple[int, int, int]] = []  # (end tick, program, pitch bit)
         self._next_end = 1 << 60
         self.qpm = self.seconds = self.end_s = self.seconds_per_tick = 0.0
         self.notes = self.empty_bars = 0

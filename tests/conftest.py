@@ -194,12 +194,12 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     import numpy as np
 
     from training.model.export import bundle_config, folded_weights, write_bundle
-    from training.model.onnx_graph import build_graph, quantise_weights
+    from training.model.onnx_graph import build_graph, quantize_weights
 
     directory = tmp_path_factory.mktemp("int8-bundle") / "model"
-    config = bundle_config(tiny_model, quantised=True)
+    config = bundle_config(tiny_model, quantized=True)
     scales = np.full((config["layers"], 2), 0.05, np.float32)
-    graph = quantise_weights(build_graph(config, *folded_weights(tiny_model), scales))
+    graph = quantize_weights(build_graph(config, *folded_weights(tiny_model), scales))
     texts = {"MODEL_CARD.md": "# An untrained model for tests\n"}
     write_bundle(directory, graph, config, {}, texts, tiny_model)
     return directory

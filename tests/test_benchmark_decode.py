@@ -19,7 +19,7 @@ from benchmarks import decode
 from benchmarks.decode_plain import GENAI
 from contract.bundle import Bundle
 from training.model.export import bundle_config, folded_weights, write_bundle
-from training.model.onnx_graph import build_graph, quantise_weights
+from training.model.onnx_graph import build_graph, quantize_weights
 
 NEEDS = {  # figures that lack when a package does
     decode.EXPORTER: {"naive", "onnx_concat"},
@@ -39,10 +39,10 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Bundle:
     """The tiny model as it would be released."""
-    config = bundle_config(tiny_model, quantised=True)
-    greatest = math.sqrt(config["head_size"])  # of what is normalised per head
+    config = bundle_config(tiny_model, quantized=True)
+    greatest = math.sqrt(config["head_size"])  # of what is normalized per head
     scales = np.full((config["layers"], 2), greatest / 127, np.float32)
-    graph = quantise_weights(build_graph(config, *folded_weights(tiny_model), scales))
+    graph = quantize_weights(build_graph(config, *folded_weights(tiny_model), scales))
     folder = tmp_path_factory.mktemp("int8") / "model"
     return write_bundle(folder, graph, config, {}, {"MODEL_CARD.md": "# For tests"}, tiny_model)
 

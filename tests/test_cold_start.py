@@ -18,7 +18,7 @@ from miditok import MusicTokenizer
 from benchmarks.cold_start import FUNCTIONS, environment, lay_out
 from contract.bundle import Bundle
 from local_aws.runtime import ensure_runtime
-from midi_save.detokenise import detokenise
+from midi_save.detokenize import detokenize
 from tests.midi_save.music import TestNote, ids_of, piece_tokens
 
 ROOT = Path(__file__).parents[1]
@@ -102,16 +102,16 @@ def test_the_stand_in_changes_no_byte_of_a_piece(
     program = (
         "import hashlib, os\n"
         "from contract.bundle import Bundle\n"
-        "from midi_save.detokenise import detokenise, load_tokenizer\n"
-        "from midi_save.prompt import tokenise_prompt\n"
+        "from midi_save.detokenize import detokenize, load_tokenizer\n"
+        "from midi_save.prompt import ids_of_prompt\n"
         "b = Bundle.load(os.environ['MODEL_DIR'])\n"
         "tokenizer = load_tokenizer(b)\n"
-        f"piece = detokenise({ids!r}, tokenizer, b, 'title')\n"
-        "assert tokenise_prompt(piece.midi, tokenizer, b)\n"
+        f"piece = detokenize({ids!r}, tokenizer, b, 'title')\n"
+        "assert ids_of_prompt(piece.midi, tokenizer, b)\n"
         "print(hashlib.sha256(piece.midi).hexdigest())\n"
     )
     digest = run(program, places["midi_save"], runtime, MODEL_DIR=str(bundle.directory))
-    real = detokenise(ids, tokenizer, bundle, "title")
+    real = detokenize(ids, tokenizer, bundle, "title")
     assert digest == hashlib.sha256(real.midi).hexdigest()
 
 

@@ -83,7 +83,7 @@ def test_an_unfinished_piece_is_generated_on(machine: Machine) -> None:
     assert json.loads(ended["output"])["record"]["calls"] == 3
 
 
-def test_a_prompt_midi_is_tokenised_first(machine: Machine) -> None:
+def test_a_prompt_midi_is_tokenized_first(machine: Machine) -> None:
     ended, entered = machine.run({"prompt": "s3://bucket/prompts/tune.mid"})
     assert entered[3:5] == ["TokenizePrompt", "Generate"]
     job = json.loads(ended["output"])["record"]["job"]

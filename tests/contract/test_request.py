@@ -245,7 +245,7 @@ def test_a_broken_start_time_is_the_state_machines_fault(bundle: Bundle) -> None
 
 
 @given(event=legal_events | st.builds(operator.or_, legal_events, batches))
-def test_parsing_a_normalised_request_changes_nothing(
+def test_parsing_a_normalized_request_changes_nothing(
     event: dict[str, object], bundle: Bundle
 ) -> None:
     request = parse_request(event, bundle, STARTED)

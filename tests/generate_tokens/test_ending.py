@@ -38,7 +38,7 @@ def planned(bars: int, last: LastChord | None) -> Plan | None:
 def led(
     composer: Composer, chords: Sequence[Sequence[int]], last: LastChord | None, seed: int
 ) -> TokenSequence:
-    """A piece whose last bars are sampled from logits that know nothing, in one programme.
+    """A piece whose last bars are sampled from logits that know nothing, in one program.
 
     Its plan has this last chord; with None there is no plan.
     """

@@ -24,7 +24,7 @@ from tests.music.writing import VOCABULARY, id_of, joined, line, piece_of_bars
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 12))]
 PROMPT = joined(piece_of_bars([line((0, 60, 12), (12, 64, 12)), line((0, 62, 24))]))
-# The second bar, of three quarters, begins with its line: it has neither the programme nor a tempo.
+# The second bar, of three quarters, begins with its line: it has neither the program nor a tempo.
 IN_TWO_METRES = PROMPT[: PROMPT.index(PROMPT[0], 1)] + [
     id_of(name)
     for name in ("Bar_None", "TimeSig_3/4", "Position_12", "Pitch_62", "Duration_2.0.12")

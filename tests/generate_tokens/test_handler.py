@@ -156,7 +156,7 @@ def test_the_example_events_compose(composer: Composer, path: Path) -> None:
     assert answer["generation"]["continued_from"] == (prompt["source"] if prompt else None)
 
 
-def test_a_midi_prompt_that_was_not_tokenised_is_refused(composer: Composer) -> None:
+def test_a_midi_prompt_that_was_not_tokenized_is_refused(composer: Composer) -> None:
     with pytest.raises(TokensError, match=r"job\.prompt is missing"):
         module.handler(job(prompt=f"s3://{MUSIC_BUCKET}/prompts/tune.mid"), PLENTY)
 

@@ -47,7 +47,7 @@ def test_the_notes_are_those_that_miditok_decodes(tokenizer: Any, seed: int) -> 
         assert not notes
         return
     assert sorted(music.pitch) == sorted(n.pitch for n in notes)
-    # miditok decodes a programme's notes with its own rounding of beats that are eighths
+    # miditok decodes a program's notes with its own rounding of beats that are eighths
     onsets = np.array(sorted(n.time for n in notes)) * 12 / tokenizer.time_division
     assert np.abs(onsets - np.sort(music.onset)).max() <= 1
 

@@ -17,7 +17,7 @@ from generate_tokens.compose import Composer
 from generate_tokens.draws import drawn
 from generate_tokens.motif import Motif, motif_of
 from midi_save.check import check_piece
-from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.detokenize import detokenize, load_tokenizer
 from tests.generate_tokens.composing import FOREVER_S
 from tests.music.writing import VOCABULARY, joined, line, piece_of_bars
 
@@ -45,7 +45,7 @@ def lengths_s(
     made = composer.compose(request, prompt, [], FOREVER_S, motif=motif)
     found = []
     for limit_s in (LONGEST * request.duration_s, None):
-        piece = detokenise(made.ids, tokenizer_of(bundle.directory), bundle, "", limit_s)
+        piece = detokenize(made.ids, tokenizer_of(bundle.directory), bundle, "", limit_s)
         found.append(mido.MidiFile(file=io.BytesIO(piece.midi)).length)
         facts = check_piece(piece.midi, piece.notes, piece.programs)
         assert facts.duration_s == pytest.approx(found[-1], abs=0.05)

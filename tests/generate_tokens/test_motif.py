@@ -70,7 +70,7 @@ def test_what_is_struck_below_a_note_that_sounds_is_no_melody() -> None:
     assert melody([line((36, 72, 24)), line((0, 60, 12), (12, 62, 12))]) == [[(36, 72)], [(12, 62)]]
 
 
-def test_programmes_do_not_matter_to_the_melody() -> None:
+def test_programs_do_not_matter_to_the_melody() -> None:
     assert melody([[(0, 0, 72, 12), (0, 73, 60, 12)]]) == [[(0, 72)]]
     assert melody([[(0, 0, 60, 12), (0, 73, 72, 12)]]) == [[(0, 72)]]
 

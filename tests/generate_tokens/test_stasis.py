@@ -138,7 +138,7 @@ def test_another_note_on_top_sets_it_free() -> None:
     assert after(bars).stasis.top == NONE
 
 
-def test_the_top_is_the_highest_of_all_programmes() -> None:
+def test_the_top_is_the_highest_of_all_programs() -> None:
     bars: list[list[Note]] = [
         [(6 * i, program, pitch, 6) for i in range(8) for program, pitch in ((0, 72), (73, 60 + i))]
     ] * 3

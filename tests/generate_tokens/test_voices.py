@@ -69,7 +69,7 @@ def test_what_no_voice_could_reach_is_left_alone() -> None:
     assert all(min(abs(pitch - p) for p in (0, 7)) <= FARTHEST for pitch in found)
 
 
-def test_programmes_keep_to_themselves_and_each_onset_begins_anew() -> None:
+def test_programs_keep_to_themselves_and_each_onset_begins_anew() -> None:
     assert refused([24, 31], 26, program=1) == set()
     voices = Voices()
     voices.move({0: 1 << 24 | 1 << 31})

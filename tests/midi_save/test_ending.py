@@ -16,7 +16,7 @@ from symusic.core import NoteTick, ScoreTick, TempoTick, TimeSignatureTick, Trac
 from contract.bundle import Bundle
 from midi_save.check import check_piece
 from midi_save.clean import clean_score
-from midi_save.detokenise import detokenise
+from midi_save.detokenize import detokenize
 from midi_save.ending import broaden, last_chord, ritardando, seconds_between
 from tests.midi_save.music import TestNote, ids_of, legal_notes, piece_tokens
 
@@ -249,16 +249,16 @@ def test_an_ending_changes_neither_notes_nor_tempo_and_keeps_the_limit(
     tempos = [f"Tempo_{value}" for kind, value in bundle.vocabulary if kind == "Tempo"]
     tokens = piece_tokens(notes, bundle).replace(tempos[0], tempos[tempo % len(tempos)])
     ids = ids_of(tokens, bundle)
-    plain = detokenise(ids, tokenizer, bundle, "")
+    plain = detokenize(ids, tokenizer, bundle, "")
     plain_s = check_piece(plain.midi, plain.notes, plain.programs).duration_s
     limit_s = share * plain_s
-    ended = detokenise(ids, tokenizer, bundle, "", limit_s)
+    ended = detokenize(ids, tokenizer, bundle, "", limit_s)
     ended_s = check_piece(ended.midi, plain.notes, plain.programs).duration_s
     assert plain_s - 1e-3 <= ended_s <= max(limit_s, plain_s) + 1e-3
     assert file_s(ended.midi) <= max(limit_s, file_s(plain.midi))
     assert struck(ended.midi) == struck(plain.midi)
     assert over_before_the_last_chord(ended.midi) == over_before_the_last_chord(plain.midi)
-    assert detokenise(ids, tokenizer, bundle, "", limit_s) == ended
+    assert detokenize(ids, tokenizer, bundle, "", limit_s) == ended
     before, after = onsets_s(plain.midi), onsets_s(ended.midi)
     assert after == sorted(after)
     assert all(late >= early - 1e-9 for early, late in zip(before, after, strict=True))
@@ -273,7 +273,7 @@ def test_no_key_ends_after_it_is_struck_again(bundle: Bundle, tokenizer: MusicTo
     # Both channels hold 60 up to the last chord, which strikes it again.
     notes = [TestNote(12 * i, 0, 60, 47) for i in range(30)]
     notes += [dataclasses.replace(note, program=48) for note in notes]
-    piece = detokenise(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, "", FAR_S)
+    piece = detokenize(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, "", FAR_S)
     check_piece(piece.midi, 60, [0, 48])
     for track in ScoreTick.from_midi(piece.midi).tracks:
         assert [note.duration for note in track.notes[:-1]] == [48] * 29

@@ -24,7 +24,7 @@ from contract.errors import (
 from contract.request import parse_request, seed_of_piece
 from contract.token_files import TokenStore
 from midi_save.check import check_piece
-from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.detokenize import detokenize, load_tokenizer
 from midi_save.handler import handler, load_parts
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
@@ -95,9 +95,9 @@ def test_only_a_piece_that_ended_by_itself_slows_down(
     record = result["record"]
     title = f"midi-archive {record['date']} seed 7 model {bundle.model_id[:8]}"
     tokenizer = load_tokenizer(bundle)
-    assert (midi != detokenise(ids, tokenizer, bundle, title).midi) == slows_down
+    assert (midi != detokenize(ids, tokenizer, bundle, title).midi) == slows_down
     if slows_down:
-        assert midi == detokenise(ids, tokenizer, bundle, title, 1.15 * duration_s).midi
+        assert midi == detokenize(ids, tokenizer, bundle, title, 1.15 * duration_s).midi
         facts = check_piece(midi, record["notes"], record["programs"])
         assert record["duration_s"] == facts.duration_s
 
@@ -329,7 +329,7 @@ def test_without_a_namespace_no_metrics_are_said(
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_tokenised_prompt_says_no_metrics(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tokenized_prompt_says_no_metrics(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
     s3.put_object(Bucket=MUSIC_BUCKET, Key="prompts/tune.mid", Body=midi_file(scale(32)))
     handler(example("tokenize_prompt"), None)
     line = json.loads(capsys.readouterr().out)

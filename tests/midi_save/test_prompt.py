@@ -12,7 +12,7 @@ from miditok import MusicTokenizer
 
 from contract.bundle import Bundle
 from contract.errors import PromptError
-from midi_save.prompt import tokenise_prompt
+from midi_save.prompt import ids_of_prompt
 from tests.midi_save.music import midi_file, scale
 
 
@@ -21,7 +21,7 @@ def names(ids: list[int], bundle: Bundle) -> list[str]:
 
 
 def test_a_short_prompt_is_kept_whole(bundle: Bundle, tokenizer: MusicTokenizer) -> None:
-    tokens = names(tokenise_prompt(midi_file(scale(16)), tokenizer, bundle), bundle)
+    tokens = names(ids_of_prompt(midi_file(scale(16)), tokenizer, bundle), bundle)
     assert tokens[:3] == ["Bar_None", "TimeSig_4/4", "Position_0"]
     assert tokens[3].startswith("Tempo_")
     assert tokens[4:7] == ["Program_0", "Pitch_60", "Duration_0.6.12"]
@@ -33,7 +33,7 @@ def test_of_a_long_prompt_the_last_bars_that_fit_are_kept(
     bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     notes = scale(400)
-    tokens = names(tokenise_prompt(midi_file(notes, program=73), tokenizer, bundle), bundle)
+    tokens = names(ids_of_prompt(midi_file(notes, program=73), tokenizer, bundle), bundle)
     # A bar of eight eighths is 2 + 8 x 3 tokens; the first has a tempo and a program more.
     assert len(tokens) == 9 * 26 + 2
     assert tokens[0] == "Bar_None"
@@ -46,7 +46,7 @@ def test_of_a_long_prompt_the_last_bars_that_fit_are_kept(
 
 def test_the_metre_at_the_cut_is_kept(bundle: Bundle, tokenizer: MusicTokenizer) -> None:
     midi = midi_file(scale(300), metre=(6, 8))
-    tokens = names(tokenise_prompt(midi, tokenizer, bundle), bundle)
+    tokens = names(ids_of_prompt(midi, tokenizer, bundle), bundle)
     assert 200 < len(tokens) <= 256
     assert {t for t in tokens if t.startswith("TimeSig")} == {"TimeSig_6/8"}
     assert {t for t in tokens if t.startswith("Position")} == {
@@ -59,7 +59,7 @@ def test_one_overlong_bar_is_cut_after_a_whole_note(
 ) -> None:
     chords = [(tick * 40, 40, 36 + key) for tick in range(48) for key in range(0, 60, 5)]
     small = dataclasses.replace(bundle, model={"context": 128})
-    tokens = names(tokenise_prompt(midi_file(chords), tokenizer, small), bundle)
+    tokens = names(ids_of_prompt(midi_file(chords), tokenizer, small), bundle)
     assert 60 <= len(tokens) <= 64
     assert tokens[0] == "Bar_None"
     assert tokens[-1].startswith("Duration_")
@@ -67,7 +67,7 @@ def test_one_overlong_bar_is_cut_after_a_whole_note(
 
 def test_the_same_prompt_gives_the_same_tokens(bundle: Bundle, tokenizer: MusicTokenizer) -> None:
     midi = midi_file(scale(100))
-    assert tokenise_prompt(midi, tokenizer, bundle) == tokenise_prompt(midi, tokenizer, bundle)
+    assert ids_of_prompt(midi, tokenizer, bundle) == ids_of_prompt(midi, tokenizer, bundle)
 
 
 def header(division: int) -> bytes:
@@ -96,7 +96,7 @@ def test_a_bad_prompt_is_refused_by_what_it_is(
     midi: bytes, reason: str, bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     with pytest.raises(PromptError, match=reason):
-        tokenise_prompt(midi, tokenizer, bundle)
+        ids_of_prompt(midi, tokenizer, bundle)
 
 
 @settings(deadline=None, max_examples=150)
@@ -109,7 +109,7 @@ def test_a_damaged_prompt_gives_tokens_or_a_prompt_error(
         midi[place] = data.draw(st.integers(0, 255))
     midi = midi[: len(midi) - data.draw(st.integers(0, 40))]
     try:
-        ids = tokenise_prompt(bytes(midi), tokenizer, bundle)
+        ids = ids_of_prompt(bytes(midi), tokenizer, bundle)
     except PromptError:
         return
     assert 0 < len(ids) <= bundle.context // 2

@@ -27,7 +27,7 @@ Note = tuple[int, int, int]  # onset and length in ticks of 1/12 quarter note, p
 def score_of(
     *tracks: Sequence[Note], qpm: float = 120, metres: Sequence[tuple[int, int, int]] = ((0, 4, 4),)
 ) -> ScoreTick:
-    """A score at 480 ticks a quarter note, its tracks on programmes 0, 6, 11."""
+    """A score at 480 ticks a quarter note, its tracks on programs 0, 6, 11."""
     score = ScoreTick(480)
     score.tempos.append(TempoTick(0, qpm))
     for tick, numerator, denominator in metres:

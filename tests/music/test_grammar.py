@@ -71,7 +71,7 @@ def test_no_key_is_struck_while_it_sounds(grammar: Grammar, tokenizer: Any, seed
         state.step(token)
 
 
-def test_a_piece_opens_with_metre_tempo_and_programme(grammar: Grammar, tokenizer: Any) -> None:
+def test_a_piece_opens_with_metre_tempo_and_program(grammar: Grammar, tokenizer: Any) -> None:
     assert names_allowed(grammar, tokenizer, "BOS_None", "Style_chorale") == {"Bar_None"}
     assert names_allowed(grammar, tokenizer, *START[:2]) == {"Position_0"}
     assert {n.split("_")[0] for n in names_allowed(grammar, tokenizer, *START[:3])} == {"Tempo"}
@@ -87,7 +87,7 @@ def test_positions_go_forward_inside_the_bar(grammar: Grammar, tokenizer: Any) -
     }
 
 
-def test_chords_ascend_in_pitch_and_programme(grammar: Grammar, tokenizer: Any) -> None:
+def test_chords_ascend_in_pitch_and_program(grammar: Grammar, tokenizer: Any) -> None:
     allowed = names_allowed(
         grammar, tokenizer, *START[:4], "Program_24", "Pitch_60", "Duration_1.0.12"
     )
@@ -97,7 +97,7 @@ def test_chords_ascend_in_pitch_and_programme(grammar: Grammar, tokenizer: Any) 
     assert "Bar_None" in allowed and "EOS_None" not in allowed
 
 
-def test_the_current_programme_is_not_named_again(grammar: Grammar, tokenizer: Any) -> None:
+def test_the_current_program_is_not_named_again(grammar: Grammar, tokenizer: Any) -> None:
     allowed = names_allowed(
         grammar, tokenizer, *START, "Pitch_60", "Duration_1.0.12", "Position_12"
     )

@@ -12,10 +12,9 @@ from music.inputs import (
     Inputs,
     Recorder,
     Tracked,
-    tracked_of,
 )
 from music.tracker import MusicState
-from tests.music.writing import TOKENIZER, VOCABULARY
+from tests.music.writing import TOKENIZER, VOCABULARY, tracked_of
 
 TEMPO = next(token for token in TOKENIZER.vocab if token.startswith("Tempo_"))
 OPENING = ("Bar_None", "TimeSig_3/4", "Position_0", TEMPO, "Program_0")

@@ -118,7 +118,7 @@ def test_a_future_id_changes_no_earlier_name(
     between=st.lists(bars_of_notes, max_size=2),
     shift=st.sampled_from([0, 0, -24, -1, 2, 12]),
 )
-def test_a_copied_bar_is_named_id_by_id_at_any_height_whatever_programme_is_in_force(
+def test_a_copied_bar_is_named_id_by_id_at_any_height_whatever_program_is_in_force(
     before: list[Note], source: list[Note], between: list[list[Note]], shift: int
 ) -> None:
     higher = [(tick, program, pitch + shift, length) for tick, program, pitch, length in source]

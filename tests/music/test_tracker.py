@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from music.inputs import tracked_of
 from music.tracker import (
     BAR_CLASSES,
     DURATION,
@@ -16,7 +15,7 @@ from music.tracker import (
     bar_class,
     form_of,
 )
-from tests.music.writing import ids_of, state_after
+from tests.music.writing import ids_of, state_after, tracked_of
 from training.data.dataset import vocabulary_entries
 
 START = ("Bar_None", "TimeSig_3/4", "Position_0", "Tempo", "Program_0")
@@ -58,7 +57,7 @@ def test_seconds_follow_tempo_and_the_metres_beat(tokenizer: Any, vocabulary: Vo
     assert state.end_s == pytest.approx(60 / state.qpm)
 
 
-def test_programmes_are_ranked_by_their_number(tokenizer: Any, vocabulary: Vocabulary) -> None:
+def test_programs_are_ranked_by_their_number(tokenizer: Any, vocabulary: Vocabulary) -> None:
     numbers = [vocabulary.value[i] for i in vocabulary.program_ids]
     assert numbers == sorted(numbers) and len(numbers) == vocabulary.programs
     assert state_after(vocabulary, []).program == vocabulary.programs

@@ -8,14 +8,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from music.inputs import Recorder, Tracked
 from music.tracker import DURATION, MusicState, Vocabulary
 from training.data.dataset import make_tokenizer, vocabulary_entries
 
 TOKENIZER = make_tokenizer()
 VOCABULARY = Vocabulary(vocabulary_entries(TOKENIZER))
 
-Note = tuple[int, int, int, int]  # tick in the bar, General MIDI programme, pitch, ticks of length
-Line = Iterable[tuple[int, int, int]]  # the same without the programme
+Note = tuple[int, int, int, int]  # tick in the bar, General MIDI program, pitch, ticks of length
+Line = Iterable[tuple[int, int, int]]  # the same without the program
 
 
 def tempo_name(tokenizer: Any) -> str:
@@ -58,14 +59,14 @@ def comes_in(part: Iterable[int], whole: Iterable[int]) -> bool:
 
 
 def line(*notes: tuple[int, int, int], program: int = 0) -> list[Note]:
-    """Notes of one programme, each (tick, pitch, length)."""
+    """Notes of one program, each (tick, pitch, length)."""
     return [(tick, program, pitch, length) for tick, pitch, length in notes]
 
 
 def piece_of_bars(
     bars: Sequence[Iterable[Note]], metre: str = "4/4", tempo: str = "Tempo_122.99"
 ) -> list[list[int]]:
-    """The ids of each bar as the tokenizer writes them; the programme in force is not repeated."""
+    """The ids of each bar as the tokenizer writes them; the program in force is not repeated."""
     pieces: list[list[int]] = []
     in_force = -1
     for number, notes in enumerate(bars):
@@ -109,3 +110,13 @@ def _struck_once(bar: list[Note]) -> list[Note]:
 
 
 bars_of_notes = st.lists(notes, max_size=6).map(_struck_once)
+
+
+def tracked_of(ids: Iterable[int], vocabulary: Vocabulary) -> Tracked:
+    """What the tracker says of a whole sequence, each row after its token was taken."""
+    state = MusicState(vocabulary)
+    recorder = Recorder(vocabulary)
+    for token in ids:
+        state.step(int(token))
+        recorder.record(state)
+    return recorder.tracked()

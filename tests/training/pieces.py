@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from music.inputs import tracked_of
 from music.tracker import PITCH
-from tests.music.writing import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars
+from tests.music.writing import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars, tracked_of
 from training.data.archive import Source
 from training.data.dataset import Dataset, Piece, build_dataset
 from training.data.plans import PieceOfDataset, pieces_of

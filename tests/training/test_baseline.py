@@ -26,20 +26,27 @@ from training.data.dataset import (
     vocabulary_entries,
 )
 from training.evaluation import baseline
-from training.evaluation.baseline import SeedConfig, SeedModel, draw, nats_per_note, sample, train
+from training.evaluation.baseline import (
+    OriginalConfig,
+    SeedModel,
+    draw,
+    nats_per_note,
+    sample,
+    train,
+)
 from training.evaluation.baseline_corpus import (
     EVALUATED_SECONDS,
     Corpus,
     ids_of,
     minute_windows,
+    original_tokenizer,
     read_corpus,
-    seed_tokenizer,
 )
 from training.model.windows import EVALUATED_SECONDS as WINDOWS_SECONDS
 from training.model.windows import Windows
 
-TINY = SeedConfig(
-    vocabulary=len(seed_tokenizer()), channels=32, layers=1, heads=2, context=32, batch=8
+TINY = OriginalConfig(
+    vocabulary=len(original_tokenizer()), channels=32, layers=1, heads=2, context=32, batch=8
 )
 NOTES = 240  # of each tune of the archive
 
@@ -56,7 +63,9 @@ def ticking() -> Callable[[], float]:
     return clock
 
 
-def tiny_run(corpus: Corpus, seconds: float, path: Path, config: SeedConfig = TINY) -> SeedModel:
+def tiny_run(
+    corpus: Corpus, seconds: float, path: Path, config: OriginalConfig = TINY
+) -> SeedModel:
     return train(corpus, config, seconds, path, compile_model=False, clock=ticking())[0]
 
 
@@ -81,8 +90,11 @@ def test_the_corpus_has_the_datasets_pieces_in_its_order(
     assert corpus.collections.tolist() == [path.parent.name for path in paths]
     for i, path in enumerate(paths):
         ids = corpus.ids[corpus.starts[i] : corpus.starts[i + 1]].tolist()
-        assert ids[0] == seed_tokenizer()["BOS_None"] and ids[-1] == seed_tokenizer()["EOS_None"]
-        decoded = seed_tokenizer().decode(ids[1:-1])
+        assert (
+            ids[0] == original_tokenizer()["BOS_None"]
+            and ids[-1] == original_tokenizer()["EOS_None"]
+        )
+        decoded = original_tokenizer().decode(ids[1:-1])
         pitches = [
             sorted(n.pitch for t in s.tracks for n in t.notes)
             for s in (decoded, ScoreTick.from_file(path))
@@ -179,8 +191,8 @@ def test_windows_are_of_training_pieces_in_any_key(corpus: Corpus) -> None:
 
 
 def test_a_window_that_would_leave_the_keyboard_keeps_its_key(corpus: Corpus) -> None:
-    ids = np.zeros(100, np.int16) + seed_tokenizer()["Velocity_95"]
-    ids[[10, 50]] = seed_tokenizer()["Pitch_21"], seed_tokenizer()["Pitch_109"]
+    ids = np.zeros(100, np.int16) + original_tokenizer()["Velocity_95"]
+    ids[[10, 50]] = original_tokenizer()["Pitch_21"], original_tokenizer()["Pitch_109"]
     none = np.array([False])
     wide = replace(corpus, ids=ids, starts=np.array([0, 100]), validation=none, test=none)
     rows = draw(wide, np.random.default_rng(0), replace(TINY, context=128), transpose=True)
@@ -252,7 +264,7 @@ class Scripted(SeedModel):
 
     def forward(self, ids: Tensor) -> Tensor:
         names = ("BOS_None", "TimeShift_1.0.8", "Program_0", "Pitch_60", "Velocity_95")
-        order = [seed_tokenizer()[name] for name in (*names, "Duration_1.0.8", "EOS_None")]
+        order = [original_tokenizer()[name] for name in (*names, "Duration_1.0.8", "EOS_None")]
         following = dict(pairwise(order))
         chosen = torch.tensor([[following.get(i, 0) for i in row] for row in ids.tolist()])
         logits = 100.0 * torch.nn.functional.one_hot(chosen, TINY.vocabulary)
@@ -263,7 +275,7 @@ class Scripted(SeedModel):
 def test_a_sampled_piece_goes_on_after_an_end_and_stops_in_time() -> None:
     pieces = sample(Scripted(TINY), 4, 3, seconds=4)
     assert pieces[0] == pieces[1] == pieces[2]
-    (track,) = seed_tokenizer().decode(pieces[0]).tracks
+    (track,) = original_tokenizer().decode(pieces[0]).tracks
     assert [note.start for note in track.notes] == [8 * beat for beat in range(1, 8)]
 
 
@@ -290,11 +302,12 @@ def test_the_command_ends_with_its_figures(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(baseline, "SeedConfig", lambda vocabulary: replace(TINY, seed=vocabulary))
+    monkeypatch.setattr(
+        baseline, "OriginalConfig", lambda vocabulary: replace(TINY, seed=vocabulary)
+    )
     arguments = (
         f"--data {archive} --dataset {saved} --checkpoint {tmp_path}/b/m.pt --cpu-minutes 0.002 "
-        f"--no-compile --samples {tmp_path}/out --count 2 --seconds 2 "
-        f"--ngram-samples {tmp_path}/floor"
+        f"--no-compile --samples {tmp_path}/out --count 2 --seconds 2"
     )
     monkeypatch.setattr(sys, "argv", ["baseline.py", *arguments.split()])
     baseline.main()
@@ -303,6 +316,4 @@ def test_the_command_ends_with_its_figures(
     assert facts["nats_per_note_without_velocity"] < facts["nats_per_note"]
     assert facts["pieces"] == 2 and facts["test"]["pieces"] == 1
     assert facts["test"]["nats_per_note"] != facts["nats_per_note"]
-    assert facts["ngram"]["nats_per_note"] < facts["ngram"]["unigram_nats_per_note"]
     assert len(list((tmp_path / "out").glob("*.mid"))) == 2
-    assert len(list((tmp_path / "floor").glob("*.mid"))) == 2

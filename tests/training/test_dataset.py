@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mido import Message, MidiFile, MidiTrack
 
-from music.inputs import tracked_of
 from music.tracker import Vocabulary
+from tests.music.writing import tracked_of
 from tests.training.conftest import write_tune
 from training.data import dataset as dataset_module
 from training.data import held_out

@@ -122,7 +122,7 @@ def test_empty_bars_and_bars_of_other_metres_are_unlike_all() -> None:
     assert likeness([frozenset()], [""]).shape == (1, 1)
 
 
-def test_a_bar_is_its_notes_by_position_programme_and_pitch() -> None:
+def test_a_bar_is_its_notes_by_position_program_and_pitch() -> None:
     bars, metres = bars_of(
         piece_of([[(0, 0, 60, 12), (0, 73, 72, 6)], [(12, 73, 72, 6)]], metre="3/4"), VOCABULARY
     )

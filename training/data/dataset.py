@@ -1,6 +1,6 @@
 """From folders of MIDI to arrays that a trainer can draw windows from.
 
-Cleans and tokenises files on all cores, keeps near-duplicates on one side of the split, computes
+Cleans and tokenizes files on all cores, keeps near-duplicates on one side of the split, computes
 the model's inputs with the sampler's own tracker, and caches the result. Knows nothing of
 the model, nor of how the split is made (held_out.py).
 
@@ -68,7 +68,7 @@ FEW_FILES = 64  # read in this process: starting others takes longer
 
 @dataclass
 class Piece:
-    """One tokenised piece; ``why`` is set when it was left out.
+    """One tokenized piece; ``why`` is set when it was left out.
 
     ids: int16 [T], ``BOS style ... EOS``, and what the tracker says after each. forbidden: how
     often the grammar would not have let one kind of id follow another.
@@ -110,7 +110,7 @@ _tokens = lru_cache(_Tokens)
 
 
 def read_piece(source: Source) -> Piece:
-    """Cleans and tokenises one file; what can't be used comes back with ``why``."""
+    """Cleans and tokenizes one file; what can't be used comes back with ``why``."""
     piece = Piece(source, why=source.why)
     if piece.why:
         return piece

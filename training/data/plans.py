@@ -32,12 +32,12 @@ FEWEST_TRANSPOSED = 4  # notes of a bar
 MOST_LAG = 255  # bars; what returns from farther back is new
 FEWEST_BARS = 6
 
-Bar = frozenset[tuple[int, int, int]]  # (position, programme, pitch) of its notes
+Bar = frozenset[tuple[int, int, int]]  # (position, program, pitch) of its notes
 
 
 @dataclass(frozen=True)
 class PieceOfDataset:
-    """A piece's ids behind BOS and style and before EOS, each with position and programme."""
+    """A piece's ids behind BOS and style and before EOS, each with position and program."""
 
     style: str
     ids: list[int]

@@ -3,10 +3,9 @@
 A plain decoder with learned absolute positions on the seed's tokens (`baseline_corpus.py`), trained
 with AdamW for a given CPU time, and sampled from the whole distribution without a mask. It trains
 on the pieces that our model trains on, and nats per note are of the same first minutes, so the two
-compare. Knows nothing of our model, of musical state or of the bundle; the floor that both must
-beat is in `ngram.py`.
+compare. Depends on neither our model nor musical state nor the bundle.
 
-    python -m training.evaluation.baseline --data FOLDER --cpu-minutes 60 --samples FOLDER --ngram
+    python -m training.evaluation.baseline --data FOLDER --cpu-minutes 60 --samples FOLDER
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ from training.evaluation.baseline_corpus import (
     beats_of_ids,
     ids_of,
     minute_windows,
+    original_tokenizer,
     read_corpus,
-    seed_tokenizer,
 )
-from training.evaluation.ngram import Floor
 from training.model.windows import ENDS_SHARE, STARTS_SHARE, TRANSPOSITIONS
 
 PAD_ID = 0
@@ -44,7 +42,7 @@ MOST_TOKENS_PER_S = 250  # fifty notes: a piece that stands still is given up
 
 
 @dataclass(frozen=True)
-class SeedConfig:
+class OriginalConfig:
     """Sizes of the model and the recipe of its training."""
 
     vocabulary: int = 416
@@ -70,7 +68,7 @@ class SeedConfig:
 class SeedBlock(nn.Module):
     """Attention and a GELU MLP, each behind a LayerNorm and added back."""
 
-    def __init__(self, config: SeedConfig) -> None:
+    def __init__(self, config: OriginalConfig) -> None:
         super().__init__()
         c = config.channels
         self.heads = config.heads
@@ -92,7 +90,7 @@ class SeedBlock(nn.Module):
 class SeedModel(nn.Module):
     """A decoder after nanoGPT (github.com/karpathy/nanoGPT), its head tied to the embedding."""
 
-    def __init__(self, config: SeedConfig) -> None:
+    def __init__(self, config: OriginalConfig) -> None:
         super().__init__()
         self.token = nn.Embedding(config.vocabulary, config.channels)
         self.position = nn.Embedding(config.context, config.channels)
@@ -122,7 +120,9 @@ def _loss(model: SeedModel, rows: Tensor) -> Tensor:
     )
 
 
-def draw(corpus: Corpus, rng: np.random.Generator, config: SeedConfig, transpose: bool) -> Tensor:
+def draw(
+    corpus: Corpus, rng: np.random.Generator, config: OriginalConfig, transpose: bool
+) -> Tensor:
     """Rows of context + 1 tokens, int64 [B, T + 1], from pieces by their length, as windows.py."""
     train = np.flatnonzero(~corpus.held_out)
     lengths = np.diff(corpus.starts)[train]
@@ -145,7 +145,7 @@ def draw(corpus: Corpus, rng: np.random.Generator, config: SeedConfig, transpose
 
 def train(
     corpus: Corpus,
-    config: SeedConfig,
+    config: OriginalConfig,
     budget_s: float,
     checkpoint: Path,
     *,
@@ -273,7 +273,7 @@ def sample(
     the window begins again with BOS, and the piece goes on.
     """
     rng = torch.Generator().manual_seed(seed)
-    bos, eos = seed_tokenizer()["BOS_None"], seed_tokenizer()["EOS_None"]
+    bos, eos = original_tokenizer()["BOS_None"], original_tokenizer()["EOS_None"]
     beats, wanted = beats_of_ids(), seconds * SAMPLE_QPM / 60
     windows = [[bos] for _ in range(count)]
     pieces: list[list[int]] = [[] for _ in range(count)]
@@ -314,8 +314,6 @@ def main() -> None:
     add("--threads", type=int, default=1, help="default 1")
     add("--no-compile", action="store_true", help="skip torch.compile, which saves about 5 %%")
     add("--samples", type=Path, help="write sampled pieces here, as MIDI")
-    add("--ngram", action="store_true", help="measure the n-gram floor too")
-    add("--ngram-samples", type=Path, help="write pieces of the n-gram floor here, as MIDI")
     add("--count", type=int, default=48, help="pieces to sample; default 48")
     add("--seconds", type=float, default=60.0, help="length of a sampled piece; default 60")
     add("--seed", type=int, default=0, help="of the samples")
@@ -324,7 +322,7 @@ def main() -> None:
     a.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     try:
         corpus = read_corpus(a.data, a.dataset, a.checkpoint.with_suffix(".npz"))
-        config = SeedConfig(vocabulary=len(seed_tokenizer()))
+        config = OriginalConfig(vocabulary=len(original_tokenizer()))
         model, facts = train(
             corpus, config, a.cpu_minutes * 60, a.checkpoint, compile_model=not a.no_compile
         )
@@ -337,12 +335,7 @@ def main() -> None:
     if a.samples:
         a.samples.mkdir(parents=True, exist_ok=True)
         for i, ids in enumerate(sample(model, config.context, a.count, a.seconds, a.seed)):
-            seed_tokenizer().decode(ids).dump_midi(a.samples / f"baseline_{i:02}.mid")
-    if a.ngram or a.ngram_samples:
-        floor = Floor(a.dataset)
-        facts["ngram"] = floor.facts()
-        if a.ngram_samples:
-            floor.write_samples(a.ngram_samples, a.count, a.seconds, a.seed)
+            original_tokenizer().decode(ids).dump_midi(a.samples / f"baseline_{i:02}.mid")
     print(json.dumps(facts))
 
 

@@ -32,7 +32,7 @@ TOKENS_PER_NOTE = 5
 
 
 @cache
-def seed_tokenizer() -> Structured:
+def original_tokenizer() -> Structured:
     """The seed's tokenizer; of the seed's settings Structured ignored chords, rests and tempos."""
     return Structured(
         TokenizerConfig(
@@ -48,7 +48,7 @@ def seed_tokenizer() -> Structured:
 
 def ids_of(kind: str) -> NDArray[np.bool_]:
     """Which ids are tokens of the kind, bool [vocabulary]."""
-    vocabulary = seed_tokenizer().vocab
+    vocabulary = original_tokenizer().vocab
     found = np.zeros(len(vocabulary), bool)
     found[[i for token, i in vocabulary.items() if token.partition("_")[0] == kind]] = True
     return found
@@ -56,8 +56,8 @@ def ids_of(kind: str) -> NDArray[np.bool_]:
 
 def beats_of_ids() -> NDArray[np.float64]:
     """By how many beats each id moves the music on, float64 [vocabulary]."""
-    beats = np.zeros(len(seed_tokenizer()))
-    for token, token_id in seed_tokenizer().vocab.items():
+    beats = np.zeros(len(original_tokenizer()))
+    for token, token_id in original_tokenizer().vocab.items():
         kind, _, value = token.partition("_")
         if kind == "TimeShift":
             whole, parts, resolution = map(int, value.split("."))
@@ -104,7 +104,7 @@ def encode_piece(source: Source) -> tuple[list[int], int] | None:
         return None
     score = read_score(source.path.read_bytes()).score
     assert score is not None, "read_piece kept it"
-    encoded = seed_tokenizer().encode(score, encode_ids=False)
+    encoded = original_tokenizer().encode(score, encode_ids=False)
     # The events know the true time; TimeShift tokens shorten gaps of more than twelve beats.
     onsets = np.array([event.time for event in encoded.events if event.type_ == "Pitch"])
     if len(encoded.ids) != TOKENS_PER_NOTE * len(onsets):
@@ -137,7 +137,7 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
             f"--data holds {len(kept)} usable pieces, other than the {len(names)} of {dataset}: "
             "give the folders that dataset.py was given, or run it again"
         )
-    tokenizer = seed_tokenizer()
+    tokenizer = original_tokenizer()
     pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, (ids, _) in kept]
     corpus = Corpus(
         ids=np.concatenate([np.array(piece, np.int16) for piece in pieces]),

@@ -1,4 +1,4 @@
-r"""How good a bundle's music is against real pieces: nats per note, features, memorisation.
+r"""How good a bundle's music is against real pieces: nats per note, features, memorization.
 
     python -m training.evaluation.evaluate --bundle layers/model --real FOLDER --plot out/plot.png
 
@@ -28,7 +28,7 @@ import numpy as np
 from contract.bundle import Bundle
 from contract.errors import BundleError
 from contract.request import SEED_LIMIT, parse_request
-from midi_save.detokenise import load_tokenizer
+from midi_save.detokenize import load_tokenizer
 from music.features import SCALARS, VECTORS
 from music.tracker import Vocabulary
 from training.data.archive import STYLE_WORDS, Source, find_sources

@@ -23,7 +23,7 @@ from contract.request import LONGEST, Request
 from generate_tokens.compose import Composer
 from generate_tokens.sequence import Batch, TokenSequence
 from midi_save.clean import TICKS_PER_BEAT
-from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.detokenize import detokenize, load_tokenizer
 from midi_save.reading import read_score
 from music.features import scalar_features, vector_features
 from music.grammar import Grammar
@@ -186,6 +186,6 @@ def compose_midi(request: Request, directory: Path, model_id: str) -> bytes | st
     ids = composer.compose(request, [], [], np.inf).ids
     limit_s = LONGEST * request.duration_s
     try:
-        return detokenise(ids, tokenizer, composer.bundle, "", limit_s).midi
+        return detokenize(ids, tokenizer, composer.bundle, "", limit_s).midi
     except PieceError as error:
         return str(error)

@@ -1,4 +1,4 @@
-r"""From a checkpoint to the bundle: fold, build the graph, calibrate, quantise, verify, write.
+r"""From a checkpoint to the bundle: fold, build the graph, calibrate, quantize, verify, write.
 
 The bundle is the only thing that passes from training to the Lambdas (`layers/model/`).
 
@@ -38,7 +38,7 @@ from training.model.checkpoints import history_of, load_checkpoint
 from training.model.loss import nats_per_note
 from training.model.model import Block, MusicModel, rotary_frequencies
 from training.model.model_card import model_card
-from training.model.onnx_graph import Weights, build_graph, quantise_weights
+from training.model.onnx_graph import Weights, build_graph, quantize_weights
 from training.model.weights import WEIGHTS_FILE, save_weights
 from training.model.windows import PREFIX, Windows, stack
 
@@ -144,13 +144,13 @@ def write_bundle(
     return Bundle.load(out)
 
 
-def bundle_config(model: MusicModel, quantised: bool) -> dict[str, Any]:
+def bundle_config(model: MusicModel, quantized: bool) -> dict[str, Any]:
     """What the decoder must know of the graph."""
     by_index, by_tick = rotary_frequencies(model.config.head_size)
     return {
         **model.config.to_json(),
         "head_size": model.config.head_size,
-        "kv_dtype": "int8" if quantised else "float32",
+        "kv_dtype": "int8" if quantized else "float32",
         "rotary": {"by_index": by_index, "by_tick": by_tick},
     }
 
@@ -172,7 +172,7 @@ def export_bundle(
     scales = None if calibration is None else calibrate_cache(model, *calibration)
     graph = build_graph(config, *folded_weights(model), scales)
     if calibration is not None:
-        graph = quantise_weights(graph)
+        graph = quantize_weights(graph)
     return write_bundle(out, graph, config, training, texts, model, facts, history)
 
 
@@ -315,7 +315,7 @@ def main() -> None:
         help="what evaluate.py --json printed of this model, for its card: export, evaluate, "
         "export again",
     )
-    parser.add_argument("--float32", action="store_true", help="no quantisation at all")
+    parser.add_argument("--float32", action="store_true", help="no quantization at all")
     a = parser.parse_args()
     note = a.data_note.read_text() if a.data_note else ""
     evaluation = json.loads(a.evaluation.read_text().splitlines()[-1]) if a.evaluation else None

@@ -1,4 +1,4 @@
-"""How well a model foretells music: nats summed for training, nats per note for comparing.
+"""How well a model predicts music: nats summed for training, nats per note for comparing.
 
 Nats per note compares models across tokenizers, which nats per token cannot.
 """

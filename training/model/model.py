@@ -1,10 +1,10 @@
 """A small decoder-only transformer over music tokens, in one file.
 
 Beside the token it sees the musical state that the sampler tracks anyway: position in the bar,
-programme, which pitches sound now, and how far the piece's beginning and end are. Half of each
+program, which pitches sound now, and how far the piece's beginning and end are. Half of each
 head's rotary pairs turn with the token's index, half with musical time, so that "a bar ago" is a
 direction attention can look in. Other choices: RMSNorm before each block, queries, keys and values
-normalised per head (bounded, so the int8 cache needs no outliers), SwiGLU, tied head, token
+normalized per head (bounded, so the int8 cache needs no outliers), SwiGLU, tied head, token
 embeddings that share rows by meaning (pitch class, octave, duration, beat). Shapes: B batch, T
 tokens, C channels, H heads, D head size.
 """
@@ -108,7 +108,7 @@ class Block(nn.Module):
     def queries_keys_values(
         self, x: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, H, D] each, normalised per head, queries and keys rotated."""
+        """[B, T, H, D] each, normalized per head, queries and keys rotated."""
         config = self.config
         qkv = self.qkv(rms_norm(x, self.norm_1)).unflatten(-1, (-1, config.head_size))
         q, k, v = rms_norm(qkv, None).split((config.heads, config.kv_heads, config.kv_heads), 2)

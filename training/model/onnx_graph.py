@@ -190,7 +190,7 @@ def _add_and_norm(
     return f"{prefix}.normed", f"{prefix}.sum"
 
 
-def quantise_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
+def quantize_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Every matrix product on int8 weights and uint8 activations, except the tiny one of pitches.
 
     One scale for all weights of a product, which onnxruntime multiplies fastest at any batch size,

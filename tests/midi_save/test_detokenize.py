@@ -16,7 +16,7 @@ from symusic.core import ScoreTick
 
 from contract.bundle import Bundle
 from contract.errors import BundleError, PieceError
-from midi_save.detokenise import detokenise, load_tokenizer
+from midi_save.detokenize import detokenize, load_tokenizer
 from tests.midi_save.music import TestNote, ids_of, legal_notes, piece_tokens
 
 TITLE = "midi-archive 2026-11-22 seed 7 model abcdef12"
@@ -69,7 +69,7 @@ def test_mido_reads_the_notes_that_were_written_as_tokens(
     notes: list[TestNote], bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     ids = ids_of(piece_tokens(notes, bundle), bundle)
-    piece = detokenise(ids, tokenizer, bundle, TITLE)
+    piece = detokenize(ids, tokenizer, bundle, TITLE)
     assert read_notes(piece.midi) == cut_where_struck_again(notes)
     assert piece.notes == len(notes)
     assert piece.programs == tuple(sorted({note.program for note in notes}))
@@ -79,7 +79,7 @@ def test_a_note_ends_where_its_key_is_struck_again(
     bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     notes = [TestNote(0, 0, 60, 24), TestNote(12, 0, 60, 24), TestNote(12, 48, 60, 24)]
-    piece = detokenise(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
+    piece = detokenize(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
     assert read_notes(piece.midi) == [TestNote(0, 0, 60, 12), *notes[1:]]
 
 
@@ -89,7 +89,7 @@ def test_an_eighth_beat_metre_keeps_its_length(bundle: Bundle, tokenizer: MusicT
         "Bar_None TimeSig_6/8 Position_36 Program_0 Pitch_60 Duration_3.0.12 "
         "Bar_None TimeSig_6/8 Position_0 Pitch_62 Duration_3.0.12"
     )
-    piece = detokenise(ids_of(tokens, bundle), tokenizer, bundle, TITLE)
+    piece = detokenize(ids_of(tokens, bundle), tokenizer, bundle, TITLE)
     assert read_notes(piece.midi) == [TestNote(18, 0, 60, 18), TestNote(36, 0, 62, 18)]
 
 
@@ -98,7 +98,7 @@ def test_twelve_programs_have_a_channel_each_and_none_is_the_drums(
 ) -> None:
     programs = [0, 6, 11, 19, 24, 43, 46, 48, 52, 60, 68, 73]
     notes = [TestNote(0, program, 60, 12) for program in programs]
-    piece = detokenise(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
+    piece = detokenize(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
     file = mido.MidiFile(file=io.BytesIO(piece.midi))
     changes = [m for track in file.tracks for m in track if m.type == "program_change"]
     assert [m.program for m in changes] == programs
@@ -110,7 +110,7 @@ def test_tracks_are_named_after_their_instruments_and_the_first_after_the_piece(
     bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     notes = [TestNote(0, 48, 60, 12), TestNote(0, 0, 60, 12)]
-    piece = detokenise(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
+    piece = detokenize(ids_of(piece_tokens(notes, bundle), bundle), tokenizer, bundle, TITLE)
     file = mido.MidiFile(file=io.BytesIO(piece.midi))
     assert [track.name for track in file.tracks] == [
         TITLE,
@@ -129,13 +129,13 @@ def test_another_process_writes_the_same_bytes(bundle: Bundle, tokenizer: MusicT
     program = (
         "import sys\n"
         "from contract.bundle import Bundle\n"
-        "from midi_save.detokenise import detokenise, load_tokenizer\n"
+        "from midi_save.detokenize import detokenize, load_tokenizer\n"
         f"b = Bundle.load({str(bundle.directory)!r})\n"
-        f"p = detokenise({ids!r}, load_tokenizer(b), b, {TITLE!r})\n"
+        f"p = detokenize({ids!r}, load_tokenizer(b), b, {TITLE!r})\n"
         "sys.stdout.buffer.write(p.midi)\n"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    assert other.stdout == detokenise(ids, tokenizer, bundle, TITLE).midi
+    assert other.stdout == detokenize(ids, tokenizer, bundle, TITLE).midi
 
 
 def test_a_pitch_without_a_duration_is_not_lost_silently(
@@ -143,7 +143,7 @@ def test_a_pitch_without_a_duration_is_not_lost_silently(
 ) -> None:
     ids = ids_of(HEADER + "Program_0 Pitch_60 Pitch_62 Duration_1.0.12", bundle)
     with pytest.raises(PieceError, match="have 2 pitches, miditok read 1 notes"):
-        detokenise(ids, tokenizer, bundle, TITLE)
+        detokenize(ids, tokenizer, bundle, TITLE)
 
 
 def test_a_pitch_at_the_very_end_is_not_lost_silently(
@@ -151,7 +151,7 @@ def test_a_pitch_at_the_very_end_is_not_lost_silently(
 ) -> None:
     ids = ids_of(HEADER + "Program_0 Pitch_62 Duration_1.0.12 Pitch_60", bundle)
     with pytest.raises(PieceError, match="have 2 pitches, miditok read 1 notes"):
-        detokenise(ids, tokenizer, bundle, TITLE)
+        detokenize(ids, tokenizer, bundle, TITLE)
 
 
 @pytest.mark.parametrize("tokens", ["", "BOS_None", "BOS_None Style_folk Bar_None TimeSig_4/4"])
@@ -159,13 +159,13 @@ def test_tokens_without_a_note_are_refused(
     tokens: str, bundle: Bundle, tokenizer: MusicTokenizer
 ) -> None:
     with pytest.raises(PieceError, match="have 0 pitches"):
-        detokenise(ids_of(tokens, bundle), tokenizer, bundle, TITLE)
+        detokenize(ids_of(tokens, bundle), tokenizer, bundle, TITLE)
 
 
 def test_a_key_struck_twice_at_once_is_refused(bundle: Bundle, tokenizer: MusicTokenizer) -> None:
     twice = "Pitch_60 Duration_1.0.12 Pitch_60 Duration_2.0.12"
     with pytest.raises(PieceError, match="strikes a key twice"):
-        detokenise(ids_of(HEADER + twice, bundle), tokenizer, bundle, TITLE)
+        detokenize(ids_of(HEADER + twice, bundle), tokenizer, bundle, TITLE)
 
 
 def test_the_released_form_of_the_tokenizer_loads(bundle: Bundle) -> None:

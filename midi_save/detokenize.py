@@ -56,7 +56,7 @@ def load_tokenizer(bundle: Bundle) -> miditok.MusicTokenizer:
     return tokenizer
 
 
-def detokenise(
+def detokenize(
     ids: Sequence[int],
     tokenizer: miditok.MusicTokenizer,
     bundle: Bundle,

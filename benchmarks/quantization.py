@@ -3,7 +3,7 @@
 Both decode the first minute of real pieces, token by token, as the deployed function does. The
 float32 graph is made of the bundle's own training weights (float16).
 
-    python -m benchmarks.quantisation --real FOLDER [--bundle layers/model] [--pieces 24]
+    python -m benchmarks.quantization --real FOLDER [--bundle layers/model] [--pieces 24]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from contract.bundle import Bundle
 from generate_tokens.compose import Composer
-from midi_save.detokenise import load_tokenizer
+from midi_save.detokenize import load_tokenizer
 from midi_save.reading import read_score
 from music.tracker import PITCH
 from training.data.archive import Source, find_sources
