@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change lands: format, lint, types, shell, state machine, tests.
-# Arguments go to pytest: ./test.sh -k sampling
+# For one part: ./test.sh music, or another folder below tests/. Other arguments go to pytest:
+# ./test.sh -k sampling
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 SECONDS=0
@@ -42,6 +43,7 @@ done
 check 'functions'"'"' runtime' "$PYTHON" -c 'from pathlib import Path
 from local_aws.runtime import ensure_runtime
 ensure_runtime(Path(".cache"))'
+[[ $# -eq 0 || ! -d tests/$1 ]] || set -- "tests/$1" "${@:2}"
 check 'pytest' pytest -n 2 "$@"
 
 printf '\n'

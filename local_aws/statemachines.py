@@ -57,8 +57,8 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
             replace(stack, module, "boto_client_for", client_for)
     # moto passes a task's parameters on and its result back as they are: right for functions and
     # S3, but Step Functions' own names begin with a capital in a definition only.
-    replace(stack, StateTaskService, "_normalize_parameters", _to_own_names)
-    replace(stack, StateTaskService, "_normalize_response", _to_definition_names)
+    replace(stack, StateTaskService, "_normalise_parameters", _to_own_names)
+    replace(stack, StateTaskService, "_normalise_response", _to_definition_names)
     # A task that waits for an execution's end listens for a task token too, which nobody sends;
     # tried again it would find the wait for that token over, and moto take this for a time-out.
     wait = StateTaskServiceCallback._eval_sync

@@ -12,7 +12,7 @@ from typing import Any
 
 from contract.bundle import Bundle
 from contract.errors import BundleError, EventError
-from contract.request import FIELDS, parse_request
+from contract.request import FIELDS, event_table, parse_request
 
 MODEL = Path(__file__).resolve().parents[1] / "layers" / "model"
 
@@ -93,3 +93,7 @@ def days_of(options: argparse.Namespace, today: date) -> list[date]:
     else:
         first = date.fromisoformat(options.date[:10])  # a time of day may follow
     return [first + timedelta(days=number) for number in range(options.days)]
+
+
+if __name__ == "__main__":
+    print(event_table(Bundle.load(MODEL)))

@@ -134,23 +134,23 @@ def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
     assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
 
 
-def test_a_short_time_out_takes_several_rounds_to_the_same_bytes(
+def test_a_short_time_out_takes_several_calls_to_the_same_bytes(
     deployed: Deployed, tmp_path: Path
 ) -> None:
     event = {"duration_s": 600, "prompt": "fresh", "seed": 11, "candidates": 8}
     whole = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "whole")
     # Three seconds on an idle machine, less than a fast one takes. A busy one needs more than that
-    # to take up where it was.
+    # to read again what there was.
     timeout_s = max(3, int(0.6 * whole.stages_s["Generate"]))
     with reconfigured(deployed, "generate-tokens", Timeout=timeout_s):
-        rounds = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "rounds")
-    assert whole.calls == 1 < rounds.calls
-    assert Path(whole.midi).read_bytes() == Path(rounds.midi).read_bytes()
-    record = Path(rounds.midi).with_suffix(".json").read_bytes()
+        parts = compose_day(*deployed, date(2026, 8, 1), event, tmp_path / "parts")
+    assert whole.calls == 1 < parts.calls
+    assert Path(whole.midi).read_bytes() == Path(parts.midi).read_bytes()
+    record = Path(parts.midi).with_suffix(".json").read_bytes()
     assert record == Path(whole.midi).with_suffix(".json").read_bytes()
 
 
-def test_a_piece_can_be_closed_when_its_round_ends(deployed: Deployed, tmp_path: Path) -> None:
+def test_a_piece_can_be_closed_when_its_call_ends(deployed: Deployed, tmp_path: Path) -> None:
     event = {"duration_s": 3600, "prompt": "fresh", "seed": 3, "budget_end": "close"}
     with reconfigured(deployed, "generate-tokens", Timeout=3):
         piece = compose_day(*deployed, date(2026, 8, 2), event, tmp_path)

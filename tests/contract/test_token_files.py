@@ -45,7 +45,7 @@ def job_at(bundle: Bundle) -> MakeJob:
 
 
 def assert_damaged(store: TokenStore) -> None:
-    """The piece of 2026-11-21 is not gone on from, and the reason names the file."""
+    """The piece of 2026-11-21 is not continued, and the reason names the file."""
     previous = store.previous(DATE)
     assert (previous.date, previous.ids) == (None, ())
     reason = "the tokens of 2026-11-21 are damaged: neural-net/2026-11-21_tokens.json"

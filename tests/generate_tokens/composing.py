@@ -1,4 +1,4 @@
-"""What the tests of composing share: requests, a clock, a piece made in many rounds."""
+"""What the tests of composing share: requests, a clock, a piece made in many calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def request_for(composer: Composer, **fields: Any) -> Request:
     return parse_request(event, composer.bundle, "2026-01-01T00:00:00Z")
 
 
-def in_rounds(
+def in_calls(
     composer: Composer,
     request: Request,
     prompt: list[int],

@@ -1,4 +1,4 @@
-"""Several candidates in one batch: who leaves, who is kept, and that rounds change nothing."""
+"""Several candidates in one batch: who is eliminated, who is kept, and what changes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from generate_tokens.candidates import HALVING
 from generate_tokens.compose import Composer
 from generate_tokens.judge import penalties_so_far
 from music.tracker import EOS, PAD, PITCH
-from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for, seconds_of
+from tests.generate_tokens.composing import FOREVER_S, StepClock, in_calls, request_for, seconds_of
 
 
 @settings(max_examples=8, deadline=None)
@@ -27,7 +27,7 @@ def test_interruptions_change_nothing_of_any_candidate(
     straight = composer.compose(request, [], [], FOREVER_S)
     lengths = {len(ids) for ids in straight.candidates}
     assert len(lengths) > 1, "some should drop out early"
-    made = in_rounds(composer, request, [], budget_s)
+    made = in_calls(composer, request, [], budget_s)
     assert (made.candidates, made.ids) == (straight.candidates, straight.ids)
 
 
@@ -38,7 +38,7 @@ def test_candidates_of_an_int8_bundle_survive_interruptions_too(
     request = request_for(composer, candidates=3, duration_s=12)
     straight = composer.compose(request, [], [], FOREVER_S)
     for budget_s in (7, 40, 150):
-        assert in_rounds(composer, request, [], budget_s).candidates == straight.candidates
+        assert in_calls(composer, request, [], budget_s).candidates == straight.candidates
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from contract.errors import TokensError
 from generate_tokens.compose import Composer
 from generate_tokens.judge import LATEST_END_BARS
 from music.tracker import DURATION, EOS, PITCH, MusicState
-from tests.generate_tokens.composing import FOREVER_S, StepClock, in_rounds, request_for
+from tests.generate_tokens.composing import FOREVER_S, StepClock, in_calls, request_for
 from tests.music.writing import ids_of
 
 
@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_ids_and_another_does_not(
 @settings(max_examples=8, deadline=None)
 @given(budget_s=st.integers(2, 400))
 def test_interruptions_change_nothing(composer: Composer, whole: list[int], budget_s: int) -> None:
-    assert in_rounds(composer, request_for(composer), [], budget_s).ids == whole
+    assert in_calls(composer, request_for(composer), [], budget_s).ids == whole
 
 
 def test_interruptions_change_nothing_after_a_prompt(composer: Composer, whole: list[int]) -> None:
@@ -102,7 +102,7 @@ def test_interruptions_change_nothing_after_a_prompt(composer: Composer, whole: 
     assert len(prompt) <= composer.bundle.context // 2
     request = request_for(composer, seed=9, candidates=2)
     straight = composer.compose(request, prompt, [], FOREVER_S)
-    assert in_rounds(composer, request, prompt, 37).candidates == straight.candidates
+    assert in_calls(composer, request, prompt, 37).candidates == straight.candidates
     assert straight.ids[2:6] == opening  # metre, Position_0 and tempo go on
     assert straight.ids != composer.compose(request, [], [], FOREVER_S).ids
 

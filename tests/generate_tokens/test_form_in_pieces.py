@@ -19,7 +19,7 @@ from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from music.form import plan_of_letters
 from music.memory import CopyWeights
 from music.tracker import BAR, LONG_AGO_BARS, TEMPO, TIMESIG
-from tests.generate_tokens.composing import FOREVER_S, in_rounds, request_for, seconds_of
+from tests.generate_tokens.composing import FOREVER_S, in_calls, request_for, seconds_of
 from tests.music.writing import VOCABULARY, id_of, joined, line, piece_of_bars
 
 TUNE = [line((0, 67, 12), (12, 69, 12), (24, 71, 24)), line((0, 72, 12), (12, 71, 12))]
@@ -49,7 +49,7 @@ def bars_of(ids: Sequence[int]) -> list[tuple[int, ...]]:
     return [tuple(bar) for bar in bars]
 
 
-def assert_rounds_change_nothing(
+def assert_interruptions_change_nothing(
     composer: Composer,
     budget_s: int,
     prompt: list[int],
@@ -58,7 +58,7 @@ def assert_rounds_change_nothing(
 ) -> Composition:
     request = request_for(composer, **{"duration_s": 14, **fields})
     whole = composer.compose(request, prompt, [], FOREVER_S, motif=motif)
-    parts = in_rounds(composer, request, prompt, budget_s, motif)
+    parts = in_calls(composer, request, prompt, budget_s, motif)
     assert (parts.candidates, parts.ids) == (whole.candidates, whole.ids)
     assert (parts.plan, parts.taken_up) == (whole.plan, whole.taken_up)
     assert parts.sampled < whole.sampled, "it was interrupted"
@@ -67,10 +67,10 @@ def assert_rounds_change_nothing(
 
 @pytest.mark.parametrize("form", ["drawn", "none", "AB"])
 @pytest.mark.parametrize("candidates", [1, 3])
-def test_rounds_change_nothing_in_a_piece_with_a_motif(
+def test_interruptions_change_nothing_in_a_piece_with_a_motif(
     planned: Composer, candidates: int, form: str
 ) -> None:
-    whole = assert_rounds_change_nothing(
+    whole = assert_interruptions_change_nothing(
         planned, 61, [], tune(), candidates=candidates, form=form, duration_s=20
     )
     assert whole.taken_up is not None
@@ -78,17 +78,19 @@ def test_rounds_change_nothing_in_a_piece_with_a_motif(
 
 @settings(max_examples=5, deadline=None)
 @given(budget_s=st.integers(7, 60))
-def test_rounds_of_any_length_change_nothing(planned: Composer, budget_s: int) -> None:
-    assert_rounds_change_nothing(planned, budget_s, [], tune(), candidates=3, form="AABA")
+def test_calls_of_any_length_change_nothing(planned: Composer, budget_s: int) -> None:
+    assert_interruptions_change_nothing(planned, budget_s, [], tune(), candidates=3, form="AABA")
 
 
 @pytest.mark.parametrize("form", ["drawn", "none", "AB"])
 @pytest.mark.parametrize("style", ["folk", "chorale"])
-def test_rounds_change_nothing_after_a_prompt(planned: Composer, style: str, form: str) -> None:
-    whole = assert_rounds_change_nothing(
+def test_interruptions_change_nothing_after_a_prompt(
+    planned: Composer, style: str, form: str
+) -> None:
+    whole = assert_interruptions_change_nothing(
         planned, 61, PROMPT, tune(), style=style, form=form, candidates=2
     )
-    assert whole.taken_up is None, "a piece with a prompt goes on with that"
+    assert whole.taken_up is None, "a piece with a prompt continues that"
     fresh = request_for(planned, style=style, form=form, candidates=2, duration_s=14)
     assert planned.compose(fresh, [], [], FOREVER_S).ids != whole.ids
 
@@ -102,7 +104,7 @@ def test_rounds_change_nothing_after_a_prompt(planned: Composer, style: str, for
 def test_a_prompt_of_two_metres_or_no_tempo_leads_into_the_piece(
     planned: Composer, prompt: list[int], metre: str, style: str
 ) -> None:
-    whole = assert_rounds_change_nothing(planned, 61, prompt, style=style, metre=metre)
+    whole = assert_interruptions_change_nothing(planned, 61, prompt, style=style, metre=metre)
     request = request_for(planned, style=style, metre=metre, duration_s=14)
     assert whole.ids[PREFIX : PREFIX + 4] == planned.beginning.opening(request)
     assert whole.plan is not None

@@ -1,4 +1,4 @@
-"""midi_save as the state machine calls it: both tasks, its border, its log line."""
+"""midi_save as the state machine calls it: both tasks, its checks, its log line."""
 
 from __future__ import annotations
 
