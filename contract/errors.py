@@ -1,20 +1,23 @@
 """One exception class per cause that a caller can act on.
 
 Step Functions sees the class name as the name of the error, so the names here are the ones
-that statemachine.asl.json retries and catches. Knows nothing of how they are raised.
+that statemachine.asl.json retries and catches. Depends on none of the code that raises them.
 """
 
 
 class EventError(ValueError):
-    """The request is not acceptable; the message names the field and the accepted form."""
+    """The request is not acceptable; the message names the field and the form that it must have."""
 
 
 class BundleError(RuntimeError):
-    """The model bundle is missing, truncated, corrupted or of another format; names the file."""
+    """The model bundle is missing, truncated, corrupted or of another format.
+
+    The message names the file.
+    """
 
 
 class ModelMismatchError(RuntimeError):
-    """Tokens were made with another bundle than the one that should read them."""
+    """The tokens were made with another bundle than the one that is to read them."""
 
 
 class PromptError(ValueError):
@@ -38,4 +41,4 @@ class StorageError(RuntimeError):
 
 
 class AccessError(RuntimeError):
-    """S3 refuses these credentials: no retry helps, a change of the role's policy does."""
+    """S3 refuses these credentials. No retry helps; the role's policy has to be changed."""

@@ -1,10 +1,11 @@
 """The one log line of an invocation, and the metrics that CloudWatch takes from it.
 
-CloudWatch reads them in the embedded metric format: a member "_aws" names those members of the line
-that are metrics, so neither an agent nor a call is needed.
+CloudWatch reads the metrics in the embedded metric format: a member "_aws" names those members of
+the line that are metrics, so neither an agent nor a call of an API is needed.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-Environment: METRICS_NAMESPACE, without which a line has facts only. Shared by both functions, of
-which it knows nothing. What ends the process, such as a time-out, leaves only Lambda's own line.
+Environment: METRICS_NAMESPACE. Without it a line has facts only. If the process itself ends, as in
+a time-out, there is only Lambda's own line. Both functions share this module; it depends on neither
+of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any
 
 Handler = Callable[[object, Any], dict[str, Any]]
 
-# Each is one custom metric, since no dimension multiplies it; an account has ten of them free.
+# Each is one custom metric, since it has no dimensions that would multiply it. An account has ten
+# custom metrics free.
 UNITS: Mapping[str, str] = {
     "TokensPerSecond": "Count/Second",
     "BudgetUsed": "Percent",  # of the time that generate_tokens had when its call began
@@ -27,15 +29,16 @@ UNITS: Mapping[str, str] = {
     "MusicSeconds": "Seconds",
     "Pieces": "Count",
 }
-LONGEST_MESSAGE = 1000  # characters of an error's; Lambda's own line has the whole of it
+# Characters of an error's message; Lambda's own line has the whole message.
+LONGEST_MESSAGE = 1000
 
 
 def log_line(
     facts: Mapping[str, Any], metrics: Mapping[str, float], now_ms: int | None = None
 ) -> str:
-    """The line of a call that succeeded: its facts, and its metrics where there are any.
+    """The line of a call that succeeded: its facts, and its metrics if there are any.
 
-    ``metrics`` has names of `UNITS`; ``now_ms`` are milliseconds since the epoch.
+    The names in ``metrics`` are those of `UNITS`; ``now_ms`` is in milliseconds since the epoch.
     """
     line: dict[str, Any] = {"level": "INFO", **facts}
     namespace = os.environ.get("METRICS_NAMESPACE")
@@ -52,9 +55,10 @@ def log_line(
 
 
 def logs_errors(handler: Handler) -> Handler:
-    """The same handler; what it raises is also a line that Logs Insights can count by name.
+    """The same handler, but each exception that it raises is logged as a line, too.
 
-    The name is the one that the state machine sees.
+    Logs Insights can count these lines by the name of the error, which is the name that the state
+    machine sees.
     """
 
     @functools.wraps(handler)
@@ -76,7 +80,7 @@ def logs_errors(handler: Handler) -> Handler:
 
 
 def _execution(event: object) -> str | None:
-    """The execution's name, in an event that may have any form."""
+    """The name of the execution, or None: the event may have any form."""
     job = event.get("job", event) if isinstance(event, dict) else None
     execution = job.get("execution") if isinstance(job, dict) else None
     name = execution.get("name") if isinstance(execution, dict) else None

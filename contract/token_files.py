@@ -1,7 +1,7 @@
 """Token files in S3, for both functions: yesterday's tokens, and the tokens of a run.
 
-Knows keys, the form of token files and S3's errors, and believes nothing that it reads; knows
-nothing of music. The S3 client is handed in.
+This module defines the keys and the form of token files, checks whatever it reads, and turns S3's
+errors into ours. The caller passes the S3 client. Depends on neither music nor models.
 """
 
 from __future__ import annotations
@@ -19,26 +19,28 @@ from contract.errors import AccessError, StorageError, TokensError
 from contract.job import Job
 
 PREFIX = "neural-net/"
-TRIAL_PREFIX = "trial/"  # the same keys, for pieces that are to leave no trace
+TRIAL_PREFIX = "trial/"  # the same keys for trials, which leave no trace among the daily pieces
 LOOK_BACK_DAYS = 31
 TOKENS_SIZE_LIMIT = 8_000_000  # bytes; eight candidates of an hour are 1,000,000 ids of 5 each
-# How both functions configure botocore's S3 client: S3 has 2 s to accept a connection and 5 s
-# between bytes, and is asked twice. total_max_attempts counts the first attempt, too.
+# The configuration of botocore's S3 client in both functions: S3 has 2 s to accept a connection and
+# 5 s between bytes. There are two attempts, since total_max_attempts counts the first one, too.
 S3_CONFIG: dict[str, Any] = {
     "connect_timeout": 2,
     "read_timeout": 5,
     "retries": {"mode": "standard", "total_max_attempts": 2},
 }
-SLOWEST_CALL_S = 2 * (2 + 5) + 1  # then it has failed; botocore waits up to 1 s between the two
+# By then a call has failed: two attempts, and up to 1 s that botocore waits between them.
+SLOWEST_CALL_S = 2 * (2 + 5) + 1
 
-# A day's piece. Those of a batch have a number behind the day, and no later piece continues them.
+# The name of a daily piece. The pieces of a batch have a number behind the day, and no later piece
+# continues them.
 _TOKENS_NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_tokens\.json")
 _MISSING = ("NoSuchKey", "404")
 
 
 @dataclass(frozen=True)
 class Previous:
-    """An earlier day's piece; or `ids` is empty and `fresh_because` says why there is none."""
+    """An earlier day's piece. If there is none, `ids` is empty and `fresh_because` says why."""
 
     date: str | None
     ids: tuple[int, ...]
@@ -56,10 +58,12 @@ class TokenStore:
     def previous(self, date: str, *, trial: bool = False) -> Previous:
         """The newest daily piece of the 31 days before `date`, if this bundle's model made it.
 
-        It is the previous piece of all pieces of a batch, too; a trial looks at trials only.
-        Damaged tokens are no error: the next piece starts afresh and says why, or else no piece
-        would be composed for 31 days.
-        Raises StorageError, AccessError.
+        All pieces of a batch have this previous piece, too; a trial looks at trials only. Damaged
+        tokens are no error, or else no piece would be composed for 31 days: the next piece starts
+        afresh and says why.
+
+        Raises:
+            StorageError, AccessError: S3 could not be read.
         """
         prefix = prefix_of(trial=trial)
         found = self._newest_before(datetime.date.fromisoformat(date), prefix)
@@ -73,7 +77,12 @@ class TokenStore:
             return Previous(date=None, ids=(), fresh_because=reason)
 
     def write_run(self, execution: str, calls: int, ids: list[int]) -> str:
-        """Stores the ids of an execution after so many calls; returns their URI."""
+        """Stores the ids of an execution after so many calls; returns their URI.
+
+        Raises:
+            TokensError: there are more ids than the reader accepts.
+            StorageError, AccessError: S3 refused the write.
+        """
         key = _run_key(execution, calls)
         body = json.dumps({"model_id": self._bundle.model_id, "ids": ids}).encode()
         if len(body) > TOKENS_SIZE_LIMIT:
@@ -85,9 +94,12 @@ class TokenStore:
         return f"s3://{self._bucket}/{key}"
 
     def ids_of(self, job: Job) -> list[int]:
-        """The ids of a job's generation, from the message or from where `write_run` put them.
+        """The ids of a job's generation, from the message or from where `write_run` stored them.
 
-        Raises TokensError, ModelMismatchError, StorageError, AccessError.
+        Raises:
+            TokensError: the file is missing or damaged, or is not the one of this job.
+            ModelMismatchError: another bundle made the ids.
+            StorageError, AccessError: S3 could not be read.
         """
         made = job.generation
         if made is None or made.stored_at is None:
@@ -127,7 +139,7 @@ class TokenStore:
         while True:
             with storage_errors("list", self._bucket, prefix):
                 page = self._client.list_objects_v2(**request)
-            for entry in page.get("Contents", []):  # in the order of the keys, hence of the dates
+            for entry in page.get("Contents", []):  # sorted by key, hence by date
                 if entry["Key"] >= f"{prefix}{date}":
                     return newest
                 matched = _TOKENS_NAME.fullmatch(entry["Key"].removeprefix(prefix))
@@ -139,12 +151,12 @@ class TokenStore:
 
 
 def prefix_of(*, trial: bool) -> str:
-    """Where pieces are kept."""
+    """The prefix of the keys under which pieces are stored."""
     return TRIAL_PREFIX if trial else PREFIX
 
 
 def get_object(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
-    """S3's answer, its body unread, or None if there is no such object."""
+    """S3's answer, with its body not yet read, or None if there is no such object."""
     from botocore.exceptions import ClientError
 
     with storage_errors("read", bucket, key):
@@ -157,9 +169,11 @@ def get_object(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
 
 
 def read_token_file(client: Any, bucket: str, key: str) -> dict[str, Any]:
-    """The JSON object under `key`, its size checked before a byte of it is read.
+    """The JSON object under `key`; its size is checked before any of it is read.
 
-    Raises TokensError if it is missing, too large or not a JSON object; StorageError, AccessError.
+    Raises:
+        TokensError: it is missing, too large or not a JSON object.
+        StorageError, AccessError: S3 could not be read.
     """
     response = get_object(client, bucket, key)
     if response is None:
@@ -182,9 +196,11 @@ def read_token_file(client: Any, bucket: str, key: str) -> dict[str, Any]:
 
 @contextmanager
 def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
-    """Turn every error of S3 and of the way to it into one of ours that names the key.
+    """Turns every error of S3 and of the connection to it into one of ours that names the key.
 
-    Raises AccessError for refused credentials, which no retry mends, StorageError for all else.
+    Raises:
+        AccessError: S3 refused the credentials; no retry helps.
+        StorageError: any other error.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -202,5 +218,6 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
 
 
 def _run_key(execution: str, calls: int) -> str:
-    # A file for each call: one that dies before it can answer leaves its retry what it began with.
+    # One file for each call: if a call dies after it has written its file, its retry still finds
+    # the file that the call began with.
     return f"runs/{execution}/tokens-{calls}.json"

@@ -1,1 +1,1 @@
-"""The first Lambda: composes token ids. border, bundle, errors, request, storage serve both."""
+"""The first Lambda function: composes a piece as token ids."""

@@ -1,7 +1,8 @@
-"""A batch before its first piece: its event is checked, and what its pieces share is settled.
+"""Prepares a batch before its first piece: checks its event, and settles what its pieces share.
 
-Knows what the state machine's Map goes through; makes no piece. A wrong field of a batch of a
-thousand is named once, before anything is composed.
+The event of a batch of a thousand pieces is checked once, before anything is composed, so a wrong
+field is reported once. The result lists the pieces for the state machine's Map. Depends on neither
+the model nor S3.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ def is_check(event: object) -> TypeGuard[dict[str, Any]]:
 
 
 def check_batch(message: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
-    """What the state machine makes a batch of: the pieces' numbers, and the event they all share.
+    """The input of the state machine's Map: the pieces' numbers, and the event that they share.
 
-    Its date is settled here: a batch that runs past midnight stays a batch of one day.
+    The date is settled here, so that all pieces of a batch that runs past midnight have one date.
 
     Raises:
-        EventError: the event is not as it must be; the message names the field.
-        TokensError: another part of the message isn't.
+        EventError: a field of the event is wrong; the message names it.
+        TokensError: another part of the message is wrong.
     """
     job = read_job(message.get("job"), bundle)
     request = job.request
@@ -47,7 +48,7 @@ def check_batch(message: dict[str, Any], bundle: Bundle) -> dict[str, Any]:
 
 
 def _short(name: str) -> str:
-    """The name, or its beginning and a hash: still of one execution only."""
+    """The name, or its beginning and a hash of it, so that it still names one execution only."""
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

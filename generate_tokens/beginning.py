@@ -1,7 +1,7 @@
 """How a piece begins: its first ids, its plan of form, its motif, and the sequence that it becomes.
 
-The same for every candidate and every call, so that an interrupted piece goes on as it began.
-Depends on neither the decoder nor on sampling.
+All of this is the same for every candidate and every call, so that an interrupted piece continues
+as it began. Depends on neither the decoder nor sampling.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from music.tracker import BAR, LONG_AGO_BARS, POSITION, MusicState, Vocabulary
 
 
 class Beginning:
-    """Begins pieces with what the bundle knows.
+    """Begins pieces according to a bundle.
 
     Raises:
-        ValueError: its weights of copies have another form.
+        ValueError: the bundle's weights of copies have another form.
     """
 
     def __init__(self, bundle: Bundle, vocabulary: Vocabulary) -> None:
@@ -31,17 +31,17 @@ class Beginning:
         self.weights = CopyWeights(**bundle.copying)
 
     def opening(self, request: Request) -> list[int]:
-        """The first ids of every candidate: metre and tempo, up to the first note's position."""
+        """The first ids of every candidate: Bar, TimeSig, Position and Tempo."""
         of = self._bundle.vocabulary.index
         tempi = {float(v): i for i, (k, v) in enumerate(self._bundle.vocabulary) if k == "Tempo"}
         bar, position = (self._vocabulary.ranges[kind][0] for kind in (BAR, POSITION))
         return [bar, of(("TimeSig", request.metre or "")), position, tempi[request.tempo or 0]]
 
     def plan(self, request: Request, prompt: Sequence[int]) -> Plan | None:
-        """The form of the prompt's bars, of which nothing is asked, and of the piece's.
+        """The plan of form of the prompt's bars and the piece's; None if the piece is unplanned.
 
-        What is drawn for a piece with a prompt is a form of both, so that it may return to bars
-        of the prompt.
+        For a piece with a prompt one form is drawn for both, so that the piece may return to bars
+        of the prompt. If the event gives the form, the prompt's bars count as new.
 
         Raises:
             EventError: the event's form has more sections than the piece has bars.
@@ -62,7 +62,7 @@ class Beginning:
             ) from error
 
     def bars_of(self, request: Request) -> int:
-        """How many bars a piece of the wanted length has."""
+        """How many bars a piece of the requested length has."""
         state = MusicState(self._vocabulary)
         for token in self.opening(request):
             state.step(token)
@@ -104,10 +104,10 @@ class Beginning:
         plan: Plan | None,
         guide: MotifGuide | None,
     ) -> TokenSequence:
-        """What the model has been told of one candidate; ``ids`` are those behind BOS and style."""
+        """The sequence of a candidate so far, with its prompt; ``ids`` are behind BOS and style."""
         sequence = self.sequence(request, plan)
         if prompt:
-            sequence.state.bars_before = LONG_AGO_BARS  # the middle of something, so no opening
+            sequence.state.bars_before = LONG_AGO_BARS  # it may be from the middle of a piece
         for token in prompt:
             sequence.append(token)
         sequence.begin_piece(request.duration_s)

@@ -1,8 +1,8 @@
-"""One onnxruntime session that prefills windows and then takes a token of each sequence at a time.
+"""One onnxruntime session that prefills windows, then takes one token of each sequence at a time.
 
-Buffers are bound once and only mutated: the cache is one array bound as past and present, and each
-token's row of the rotary tables is written just before the token is run. Knows the graph that the
-bundle describes; not what the tokens mean.
+Buffers are bound once and only mutated. The cache of a layer is one array that is bound both as the
+graph's past and as its present, and a token's row of the rotary tables is written just before the
+token is run. Depends on neither what the tokens mean nor sampling.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from music.inputs import LOOKED_UP, MULTI_HOT, ROTARY_ROW, TICK, Inputs, Told
 
 
 class Decoder:
-    """Next-token logits of sequences that go in step, each in a slot: a window of ``context`` rows.
+    """Next-token logits of several sequences, all of which take their next token in the same step.
+
+    Each sequence is in a slot, which is a window of ``context`` rows of the cache.
 
     Args:
         slots: how many sequences there may be at once; `reserve` makes room for more.
 
     Attributes:
-        row: rows that are filled, in every slot that is in use.
+        row: how many rows are filled in every slot that is in use.
         logits: float32 [slots, vocabulary], overwritten by every call.
     """
 
@@ -47,7 +49,7 @@ class Decoder:
         self._by_tick = np.array(model["rotary"]["by_tick"], np.float64)
         known = {node.name for node in self._session.get_inputs()}
         self._dtype = {"int8": np.int8, "float32": np.float32}[model["kv_dtype"]]
-        # A graph has the inputs that its model was trained with; those of this code it may lack.
+        # A graph has only the inputs that its model was trained with, which may be fewer than ours.
         self._fed = [name for name in (*LOOKED_UP, ROTARY_ROW, MULTI_HOT) if name in known]
         self._vocabulary = len(bundle.vocabulary)
         self._slots = 0
@@ -55,7 +57,7 @@ class Decoder:
         self.reserve(slots)
 
     def reserve(self, slots: int) -> None:
-        """Makes room for so many sequences. What more room than before is made for is lost."""
+        """Makes room for so many sequences. If the room has to grow, all slots are emptied."""
         if slots <= self._slots:
             return
         self._slots = slots
@@ -65,7 +67,8 @@ class Decoder:
             for kind in ("key", "value")
         }
         self.logits = np.zeros((slots, self._vocabulary), np.float32)
-        # The angles by index are the same for ever; those by musical time come with each token.
+        # Rotary tables: the angles of the first columns depend on the row alone and are filled in
+        # here; those of the others depend on a token's tick and are filled in with each token.
         by_index = np.arange(self.context)[:, None] * self._by_index
         shape = (slots, self.context, len(self._by_index) + len(self._by_tick))
         self._cos, self._sin = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -73,6 +76,8 @@ class Decoder:
         self._sin[..., : len(self._by_index)] = np.sin(by_index)
         self._ticks = np.zeros((slots, 1))
         self._angles = np.zeros((slots, len(self._by_tick)))
+        # The graph gets the tables of all slots as one, [slots * context, ...], in which row r of a
+        # slot is row slot * context + r.
         self._first_rows = self.context * np.arange(slots)[:, None]
         self._looked_up = [(name, np.zeros((slots, 1), np.int64)) for name in LOOKED_UP]
         self._rotary_row = np.zeros((slots, 1), np.int64)
@@ -82,15 +87,15 @@ class Decoder:
             ROTARY_ROW: self._rotary_row,
             MULTI_HOT: self._sounding,
         }
-        self._sounding_bits = [0] * slots
-        self._last_row = np.zeros(slots, np.int32)
-        self._rows = np.zeros((), np.int32)
-        self._step_bindings: dict[int, ort.IOBinding] = {}
+        self._sounding_bits = [0] * slots  # what ``_sounding`` holds, as bits
+        self._last_row = np.zeros(slots, np.int32)  # the cache row of the last new token
+        self._rows = np.zeros((), np.int32)  # that row + 1
+        self._step_bindings: dict[int, ort.IOBinding] = {}  # by the number of slots in use
 
     def _bind(self, new: dict[str, NDArray[Any]], slots: slice) -> ort.IOBinding:
-        """A binding of these new-token arrays [B, ...] and of the buffers of B ``slots``.
+        """A binding of the arrays ``new`` [B, ...] of new tokens and of the buffers of B ``slots``.
 
-        Of the new-token arrays those that the graph has as inputs.
+        Arrays in ``new`` that are no inputs of the graph are left out.
         """
         binding = self._session.io_binding()
         batch = slots.stop - slots.start
@@ -101,6 +106,7 @@ class Decoder:
         for name, array in {**fed, **tables, **rows}.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         for name, cache in self._caches.items():
+            # Past and present are the same memory: the graph writes the new rows in place.
             place = (self._dtype, (batch, *self._cache_shape), cache[slots].ctypes.data)
             binding.bind_input(f"past_{name}", "cpu", 0, *place)
             binding.bind_output(f"present_{name}", "cpu", 0, *place)
@@ -109,9 +115,9 @@ class Decoder:
         return binding
 
     def prefill(self, slot: int, inputs: Inputs) -> NDArray[np.float32]:
-        """Fills a slot from row 0 with T tokens; logits [vocabulary] after the last.
+        """Fills a slot with T tokens, from row 0; returns the logits [vocabulary] after the last.
 
-        `step` needs every slot filled equally far.
+        Before `step`, every slot in use must be filled equally far.
 
         Raises:
             ValueError: no tokens, or more than the context.
@@ -128,7 +134,8 @@ class Decoder:
         }
         new[ROTARY_ROW] = (self._first_rows[slot] + np.arange(count))[None]
         # The first token, to which all others attend, has activations 30 times as large as theirs.
-        # Alone it leaves them the int8 steps.
+        # The int8 activations of one run share a scale, so the first token is run alone: otherwise
+        # it would leave the others only few int8 steps.
         for start, stop in ((0, 1), (1, count)) if count > 1 else ((0, 1),):
             self._last_row[slot], self._rows[...] = stop - 1, stop
             part = {name: array[:, start:stop] for name, array in new.items()}
@@ -138,23 +145,24 @@ class Decoder:
         return last
 
     def put(self, slot: int, told: Told) -> None:
-        """The token that the next `step` takes in a slot; its tick counts from the window's first.
+        """Sets the token that the next `step` takes in a slot.
 
-        ``told`` has the fields of `Inputs`.
+        ``told`` has the fields of `Inputs`; its tick counts from the window's first token.
         """
         for name, array in self._looked_up:
             array[slot, 0] = told[name]
         self._ticks[slot, 0] = told[TICK]
         sounding = told[MULTI_HOT]
+        # Only the pitches that changed are written. Example: 0b0110 after 0b0011 differs in 0b0101.
         changed = sounding ^ self._sounding_bits[slot]
         self._sounding_bits[slot] = sounding
         while changed:
-            bit = changed & -changed
+            bit = changed & -changed  # the lowest set bit
             self._sounding[slot, 0, bit.bit_length() - 1] = 1.0 if sounding & bit else 0.0
             changed ^= bit
 
     def step(self, slots: int = 1) -> NDArray[np.float32]:
-        """Takes the token put into each of the first ``slots``; logits [slots, vocabulary].
+        """Runs the token put into each of the first ``slots``; returns logits [slots, vocabulary].
 
         Raises:
             ValueError: the window is full.
@@ -168,6 +176,7 @@ class Decoder:
             new = {name: array[used] for name, array in self._new.items()}
             binding = self._bind(new, used)
             self._step_bindings[slots] = binding
+        # The binding points to these arrays, so it is enough to write into them.
         np.multiply(self._ticks, self._by_tick, out=self._angles)
         by_tick = slice(len(self._by_index), None)
         np.cos(self._angles, out=self._cos[:, row, by_tick], casting="same_kind")

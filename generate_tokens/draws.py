@@ -1,7 +1,7 @@
-"""What a piece is drawn as: style, metre and tempo, from what the archive holds.
+"""Draws the style, metre and tempo that an event leaves open, as often as the archive has them.
 
-Knows the shares that the bundle says the archive has; a function of the seed and of what the event
-settles. Neither notes nor plans.
+The bundle states how many pieces of the archive have each style, metre and tempo. The draw depends
+on the bundle, the seed and the event alone. Depends on neither notes nor plans.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 from contract.bundle import Bundle
 from contract.request import Request, nearest_tempo
 
-_STREAM = (0, 0, 1)  # behind the seed: see form.py
-FITS = 0.1  # of the wanted length, how far off the nearest bar line may be
+_STREAM = (0, 0, 1)  # stands behind the seed: see form.py
+FITS = 0.1  # how far the nearest bar line may be from the requested length, as a share of that
 DEFAULT_METRE, DEFAULT_TEMPO = "4/4", 120.0  # for an archive that says nothing
 
 
 def drawn(request: Request, bundle: Bundle) -> Request:
-    """The request with a style, a metre and a tempo: its own, or those of a piece of the archive.
+    """The request with style, metre and tempo: its own, or else those of a piece of the archive.
 
-    One piece is drawn of those that have what the event settles, where there are any, and whose
-    bars fit the wanted length.
+    One piece is drawn from the archive. It has what the event settles, as far as there is such a
+    piece, and its bars fit the requested length.
     """
     if None not in (request.style, request.metre, request.tempo):
         return request
@@ -33,10 +33,10 @@ def drawn(request: Request, bundle: Bundle) -> Request:
         for tempo, count in tempi.items()
     ] or [(style, DEFAULT_METRE, DEFAULT_TEMPO, 1) for style in bundle.styles]
     for column, given in enumerate((request.style, request.metre, request.tempo)):
-        if given is not None:
+        if given is not None:  # without such a piece, all rows stay
             rows = [row for row in rows if row[column] == given] or rows
     misfits = [_misfit(metre, tempo, request.duration_s) for _, metre, tempo, _ in rows]
-    most = max(FITS, min(misfits))
+    most = max(FITS, min(misfits))  # the best fit stays, however bad it is
     rows = [row for row, misfit in zip(rows, misfits, strict=True) if misfit <= most]
     counts = np.array([row[3] for row in rows], np.float64)
     rng = np.random.default_rng([request.piece_seed, *_STREAM])
@@ -50,7 +50,10 @@ def drawn(request: Request, bundle: Bundle) -> Request:
 
 
 def _misfit(metre: str, tempo: float, duration_s: float) -> float:
-    """How far the bar line nearest to ``duration_s`` is from it, as a share."""
+    """How far the bar line nearest to ``duration_s`` is from it, as a share of ``duration_s``.
+
+    Example: 4/4 at 120 has bars of 2 s. The line nearest to 15.5 s is at 16 s: 0.5 / 15.5 = 0.03.
+    """
     numerator, denominator = map(int, metre.split("/"))
     bar_s = numerator * 4 / denominator * 60 / tempo
     return abs(max(1, round(duration_s / bar_s)) * bar_s / duration_s - 1)

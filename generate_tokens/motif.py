@@ -1,10 +1,10 @@
 """Yesterday's opening motif, taken up by today's piece.
 
-A motif is the melody of the first bars of a piece. Today's piece begins with an idea of its own
-and then answers with yesterday's, as each stanza of a terza rima takes up a rhyme of the one
-before: so the series hangs together, and no day's state reaches the next. Only the melody is
-given, in an instrument and a register of today's; what is around it is the model's. Knows ids and
-bars; not where yesterday's piece was kept.
+A motif is the melody of the first bars of a piece. Today's piece begins with an idea of its own and
+then answers with yesterday's, as each stanza of a terza rima takes up a rhyme of the one before.
+This connects the pieces of the series, although no piece depends on the state of the one before.
+Only the melody is fixed, in an instrument and a register of today's piece; the model composes
+everything around it. Depends on neither the model nor where yesterday's piece is stored.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from music.tracker import (
     Vocabulary,
 )
 
-BARS, MOST_BARS = 2, 4  # of a motif; more than two only of so few notes
+BARS, MOST_BARS = 2, 4  # of a motif; it has more than two if these have less than FEWEST_NOTES
 FEWEST_NOTES, MOST_NOTES = 5, 32
-PLACES = range(2, 7)  # bars of the piece in which the motif may begin, the first is 0
-COVERED = 8.0  # nats that pitches lose which would cover the motif, or are kept for its next notes
+PLACES = range(2, 7)  # the bars, counted from 0, in which the motif may begin
+# Nats that pitches lose if they would cover the motif, or are needed for its next notes.
+COVERED = 8.0
 _OCTAVE = 12
-_RANGE_WEIGHT = 0.02  # of a semitone of distance, beside the share of common pitch classes
+_RANGE_WEIGHT = 0.02  # of one semitone of distance, against the share of common pitch classes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Motif:
 
     Attributes:
         metre: its metre, such as ``3/4``.
-        notes: by bar, (tick in the bar, MIDI pitch, id of the duration), ascending.
+        notes: for each bar, its notes as (tick in the bar, MIDI pitch, id of the duration),
+            ascending.
     """
 
     metre: str
@@ -53,9 +55,10 @@ class Motif:
 
 
 def melody_of(ids: Sequence[int], vocabulary: Vocabulary) -> list[list[tuple[int, int, int]]]:
-    """By bar the highest notes, each struck when nothing higher sounds: `Motif.notes`.
+    """The melody of each bar, in the form of `Motif.notes`.
 
-    ``ids`` are those behind BOS and style.
+    It has the highest note of each onset, unless a higher note still sounds. ``ids`` are those
+    behind BOS and style.
     """
     state = MusicState(vocabulary)
     bars: list[list[tuple[int, int, int]]] = []
@@ -69,15 +72,15 @@ def melody_of(ids: Sequence[int], vocabulary: Vocabulary) -> list[list[tuple[int
                 continue  # something higher sounds
             bar = bars[-1]
             if bar and bar[-1][0] == state.position:
-                bar.pop()
+                bar.pop()  # a lower note of the same onset
             bar.append((state.position, pitch, token))
     return bars
 
 
 def opening_of(ids: Sequence[int], vocabulary: Vocabulary) -> list[int]:
-    """The bars of a piece that hold its motif, from its first on; empty where it has none.
+    """The ids from a piece's first bar to the end of its motif; empty if it has no motif.
 
-    ``ids`` are those behind BOS and style; ending in EOS or not.
+    ``ids`` are those behind BOS and style, with or without EOS.
     """
     body = [i for i in ids if vocabulary.kind[i] != EOS]
     lines = [place for place, token in enumerate(body) if vocabulary.kind[token] == BAR]
@@ -95,7 +98,9 @@ def _span(melody: Sequence[Sequence[object]]) -> slice:
 
 
 def motif_of(ids: Sequence[int], vocabulary: Vocabulary) -> Motif | None:
-    """The melody of a piece's first bars, from its first note on; None where there is too little.
+    """The melody of a piece's first bars, from its first note on; None if it makes no motif.
+
+    It makes none if it has too few or too many notes, or if the metre changes within it.
 
     ``ids`` are those behind BOS and style.
     """
@@ -110,9 +115,10 @@ def motif_of(ids: Sequence[int], vocabulary: Vocabulary) -> Motif | None:
 
 
 def place_for(lags: Sequence[int], bars: int) -> int | None:
-    """The bar where a motif of so many bars begins: the first that are all new.
+    """The bar in which a motif of so many bars begins; None if the piece is too short for it.
 
-    ``lags`` are those of the piece's plan. None where the piece is too short for it.
+    It is the first place at which all of these bars are new, or else simply the first. ``lags`` are
+    those of the piece's plan.
     """
     places = [place for place in PLACES if place + bars < len(lags)]
     free = [place for place in places if not any(lags[place : place + bars])]
@@ -120,15 +126,21 @@ def place_for(lags: Sequence[int], bars: int) -> int | None:
 
 
 class MotifGuide:
-    """Sees to it that the notes of a motif come in their bars; whatever else does is left alone.
+    """Makes sure that the notes of a motif come in their bars, and leaves all other notes alone.
 
-    A sampled id that would pass by the motif's next note gives way to the id that leads to it.
-    Ids of one position ascend by program and pitch, so passing by is a comparison.
+    If a sampled id would skip the motif's next note, it is replaced by the id that leads to that
+    note. The ids of a position ascend by program and pitch, so a comparison shows whether an id
+    skips the note.
 
     Args:
-        place: bar of the sequence, from 0, in which the motif begins.
-        metre: of today's piece. In another than the motif's, its pitches come in the rhythm of
-            the piece's own first bars.
+        place: the bar of the sequence, from 0, in which the motif begins.
+        metre: the metre of today's piece. If the motif's metre is another, its pitches come in the
+            rhythm of the piece's own first bars.
+
+    Attributes:
+        shift: semitones from yesterday's motif to today's.
+        highest: the pitch id of the motif's present note, above which no note should begin; -1 if
+            there is none.
     """
 
     def __init__(self, vocabulary: Vocabulary, motif: Motif, place: int, metre: str) -> None:
@@ -138,15 +150,15 @@ class MotifGuide:
         self._first_pitch, self._end_pitch = vocabulary.ranges[PITCH]
         self._own: list[int] = []  # ids of the piece before the motif
         self._pending: list[tuple[int, int, int]] = []  # (tick, pitch id, duration id) of this bar
-        self._bars: list[list[tuple[int, int, int]]] = []  # of the motif, as it will come
-        self._program = -1
-        self._came: list[int] = []  # pitch ids
-        self.shift = 0  # semitones from yesterday's motif to today's
-        self.highest = -1  # pitch id of the motif in force: nothing is to begin above it
+        self._bars: list[list[tuple[int, int, int]]] = []  # of the motif, fitted to today's piece
+        self._program = -1  # rank of the program that plays the motif
+        self._came: list[int] = []  # pitch ids of the motif's notes so far
+        self.shift = 0
+        self.highest = -1
 
     def step(self, token: int, state: MusicState) -> None:
         """Takes the next id of the piece and the state after it."""
-        number = state.bars - 1 - self._place
+        number = state.bars - 1 - self._place  # the motif's bar; negative before it begins
         if number < 0:
             self._own.append(token)
             return
@@ -158,17 +170,17 @@ class MotifGuide:
         elif state.kind == DURATION and self._pending:
             tick, pitch, _ = self._pending[0]
             if (state.position, state.last_pitch) == (tick, pitch):
-                self._pending.pop(0)
+                self._pending.pop(0)  # the motif's next note has been struck
                 self._came.append(pitch)
                 self.highest = pitch
         elif state.kind == POSITION:
             while self._pending and self._pending[0][0] < state.position:
-                self._pending.pop(0)
+                self._pending.pop(0)  # its place is over: the note could not be struck
             if self._pending and self._pending[0][0] == state.position:
                 self.highest = self._pending[0][1]
 
     def covering(self, state: MusicState) -> Iterator[int]:
-        """Pitch ids that would cover the motif, or keep its next notes from being struck."""
+        """Pitch ids that would cover the motif, or still sound when its next notes are struck."""
         if self.highest >= 0:
             yield from range(self.highest + 1, self._end_pitch)
         for tick, pitch, _ in self._pending:
@@ -176,10 +188,10 @@ class MotifGuide:
                 yield pitch
 
     def to_json(self) -> dict[str, Any] | None:
-        """What a record says of it; None if no note of it came.
+        """What became of the motif, for the record of a piece; None if no note of it came.
 
-        The bar in which it begins, from 0, by how many semitones it was moved, and the MIDI pitches
-        that came.
+        It states the bar in which the motif begins, from 0, by how many semitones it was moved, and
+        the MIDI pitches that came.
         """
         if not self._came:
             return None
@@ -192,7 +204,10 @@ class MotifGuide:
         return bool(self._pending)
 
     def steer(self, token: int, state: MusicState, may: Callable[[int], bool]) -> int:
-        """The sampled id, or the one that leads to the motif's next note that ``may`` follow."""
+        """The sampled id, or the one that leads to the motif's next note, if ``may`` allows that.
+
+        If a note cannot be reached, the one after it is tried.
+        """
         for note in self._pending:
             led = self._leading_to(note, token, state)
             if led == token or may(led):
@@ -200,15 +215,18 @@ class MotifGuide:
         return token
 
     def _leading_to(self, note: tuple[int, int, int], token: int, state: MusicState) -> int:
-        """The id, or where it would pass by the note the one that leads there."""
+        """``token``, or if that would skip ``note``, the id that leads to the note."""
         tick, pitch, duration = note
         vocabulary, kind = self._vocabulary, self._vocabulary.kind[token]
+        # Behind a pitch a duration comes: behind the note's own pitch it is the note's.
         if state.kind == PITCH:
             here = (state.position, state.last_pitch, state.program) == (tick, pitch, self._program)
             return duration if here else token
+        # Before the note's position, only a later position, a bar line or the end would skip it.
         if state.position < tick:
             passes = kind in (BAR, EOS) or (kind == POSITION and vocabulary.value[token] > tick)
             return self._first_position + tick if passes else token
+        # At the note's position, the order by (program, pitch) decides.
         if kind == PROGRAM:
             passes = vocabulary.program_rank[token] > self._program
         elif kind == PITCH:
@@ -224,6 +242,8 @@ class MotifGuide:
         vocabulary, motif = self._vocabulary, self._motif
         melody = melody_of(self._own, vocabulary)
         self._program, classes = self._heard()
+        # Choose the shift that gives the most pitch classes in common with the piece so far, less a
+        # little for each semitone between the centres of the motif and of the piece's melody.
         own = [pitch for bar in melody for _, pitch, _ in bar]
         pitches = np.array(motif.pitches)
         lowest, highest = vocabulary.lowest_pitch, vocabulary.lowest_pitch + vocabulary.pitches - 1
@@ -238,11 +258,13 @@ class MotifGuide:
         reach = range(-3 * _OCTAVE, 3 * _OCTAVE + 1)
         self.shift = max(reach, key=lambda shift: (fit(shift), -abs(shift)))
         if fit(self.shift) == -np.inf:
-            return
+            return  # no shift brings all pitches into range: there will be no motif
         moved = [pitch + self.shift - lowest + self._first_pitch for pitch in motif.pitches]
         rhythm: Sequence[Sequence[tuple[int, int, int]]] = motif.notes
         if motif.metre != self._metre:
             rhythm = ([bar for bar in melody if bar][:BARS] or [[]]) * BARS
+        # Give the pitches to the onsets one by one, until either are used up. A note may be held up
+        # to the next onset of its bar; the last one of a bar has its own duration (``end`` is 0).
         left = iter(moved)
         for bar in rhythm[:MOST_BARS]:
             inside = [(tick, length) for tick, _, length in bar if tick < state.bar_ticks]
@@ -255,9 +277,9 @@ class MotifGuide:
             )
 
     def _reaching(self, duration: int, ticks: int) -> int:
-        """The id of a note's duration, or of a longer one up to the motif's next note.
+        """The id of a note's duration, or of a longer one that lasts up to the motif's next note.
 
-        A melody with gaps would be heard together with what is struck in them.
+        If there were gaps in the motif, notes struck in them would be heard as part of its melody.
         """
         values, ids = self._vocabulary.value, range(*self._vocabulary.ranges[DURATION])
         return max(
@@ -265,11 +287,14 @@ class MotifGuide:
         )
 
     def _heard(self) -> tuple[int, Any]:
-        """The program of the highest notes so far, and the share of each pitch class [12]."""
+        """The rank of the highest program so far, and how long each pitch class was heard [12].
+
+        The highest program has the highest mean pitch; the classes are relative to the longest.
+        """
         vocabulary = self._vocabulary
         state = MusicState(vocabulary)
         pitches: dict[int, list[int]] = {}
-        classes = np.full(12, 1e-9)
+        classes = np.full(12, 1e-9)  # avoids a division by 0 if there are no notes
         for token in self._own:
             state.step(token)
             if state.kind == DURATION:

@@ -1,9 +1,15 @@
-"""The next token of one sequence, from the model's logits and all that keeps a piece on its way.
+"""The next token of one sequence, from the model's logits and the rules that guide a piece.
 
-In this order: the grammar says which ids may follow; the ending, the guards, the voices and a
-motif make some of them less likely; the memory is mixed in; the model's share goes through the
-sampling filters; a motif has the last word. Depends on neither the decoder nor on how many
-sequences there are.
+The steps, in this order:
+
+1. The grammar determines which ids may follow.
+2. The ending, the guards against standing still, the voices and a motif make some of them less
+   likely.
+3. The memory is mixed in: its named id is taken with the probability of its weight.
+4. Otherwise the model's logits go through the sampling filters, and an id is drawn.
+5. A motif may replace that id by one that leads to its next note.
+
+Depends on neither the decoder nor how many sequences there are.
 """
 
 from __future__ import annotations
@@ -21,14 +27,15 @@ from generate_tokens.voices import LEAN as PARALLEL_LEAN
 from music.grammar import Grammar
 from music.tracker import BAR, DURATION, PITCH, POSITION, Vocabulary
 
-# bars: what returns from so far back is a section, not a harmony that stands still
+# Bars. A bar that returns to one so far back, or farther, repeats a section. That is not a harmony
+# that stands still, and the guard lets it be.
 SECTION_LAG = 3
 
 Logits = NDArray[np.float32]
 
 
 class NextToken:
-    """Chooses ids for the sequences of one vocabulary."""
+    """Chooses the next id of a sequence."""
 
     def __init__(self, vocabulary: Vocabulary, grammar: Grammar) -> None:
         self._grammar = grammar
@@ -46,7 +53,7 @@ class NextToken:
         uniform: float,
         guide: MotifGuide | None,
     ) -> int:
-        """The id that ``uniform`` in [0, 1) falls on; changes ``logits`` [vocabulary].
+        """The id that ``uniform`` in [0, 1) selects; changes ``logits`` [vocabulary].
 
         Raises:
             TokensError: nothing can follow, which happens only after ids from outside.
@@ -69,9 +76,11 @@ class NextToken:
             and named in may_follow
             and logits[named] > -np.inf
         ):
-            # One uniform for the whole mixture (memory.py): below the weight it takes the named
-            # id, above it the rest of it is the uniform of the model's own choice. At temperature
-            # 0 the model is certain, so the named id needs more than half of the weight.
+            # One uniform serves the whole mixture (memory.py). Below the weight it selects the
+            # named id. Above it, the part that is left is stretched to [0, 1) again and selects
+            # the model's own choice. Example, with a weight of 0.6: 0.5 selects the named id, and
+            # 0.7 becomes (0.7 - 0.6) / 0.4 = 0.25. At temperature 0 nothing is random: the named
+            # id is taken if its weight is more than 0.5.
             if (uniform if request.temperature else 0.5) < weight:
                 return named
             uniform = (uniform - weight) / (1 - weight) if request.temperature else uniform
@@ -87,7 +96,7 @@ class NextToken:
         return token
 
     def _lean(self, sequence: TokenSequence, logits: Logits, *, stands_still: bool) -> None:
-        """What must not follow gets -inf, and what should not loses some nats."""
+        """Lowers the logits of ids that should not follow; to those that must not it gives -inf."""
         state = sequence.state
         if stands_still:
             for token in sequence.stasis.worn_out:
@@ -105,9 +114,10 @@ class NextToken:
             logits[token] = -np.inf
 
     def _limit(self, sequence: TokenSequence, logits: Logits, duration_s: float) -> None:
-        """No note is held beyond what a piece may last at most, nor is the first struck after that.
+        """Excludes notes that would end beyond the longest that a piece may last.
 
-        The shortest duration always fits: a later place than that ends the piece (compose.py).
+        Nor may the first note be struck after that. Behind a pitch the shortest duration is always
+        allowed: a place too late even for that ends the piece (closing.py).
         """
         state = sequence.state
         if not state.seconds_per_tick or (state.kind != PITCH and state.notes):
@@ -117,6 +127,7 @@ class NextToken:
             if room_ticks < self._ticks[-1]:
                 logits[self._durations][1:][self._ticks[1:] > room_ticks] = -np.inf
             return
+        # Before the first note: the ticks from this bar's line to that time.
         bar_ticks = room_ticks + state.tick - state.bar_tick
         if bar_ticks <= state.bar_ticks:
             logits[self._positions][max(1, int(bar_ticks)) :] = -np.inf

@@ -1,9 +1,9 @@
 """Sequences on their way through the decoder, alone or several in step, and their sliding windows.
 
-A window of C rows slides when it is full: the last C/3 tokens move up behind BOS and the style and
-are prefilled. Where it slides depends on the count of tokens alone, so a resumed piece fills its
-windows exactly as the uninterrupted one did. Knows tokens' meanings through the tracker; samples
-nothing.
+A window of C rows slides when it is full: it is filled anew with BOS, the style and the last C/3
+tokens, which are prefilled. Where it slides depends on the number of tokens alone, so a resumed
+piece fills its windows exactly as an uninterrupted one. Depends on neither sampling nor the
+grammar.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ PREFIX = 2  # BOS and the style stand at the head of every window
 
 
 class TokenSequence:
-    """One sequence: what the model has been told behind BOS and style, the prompt and the piece.
+    """One sequence: the ids of a prompt and a piece, and the states that are updated with each id.
 
     Args:
-        weights: of what would be copied.
-        plan: of all its bars, those of the prompt included; None for a piece without one.
-        in_voices: whether parallel fifths and octaves are kept track of.
+        weights: the weights of copies in the mixture (`Memory`).
+        plan: the plan of all bars, those of the prompt included; None for a piece without one.
+        in_voices: whether parallel fifths and octaves are tracked.
 
     Attributes:
-        body: its ids.
-        state, memory, variety, stasis, ending, voices: after the last of them.
-        left: bars that the piece may still have, this one included; None while that is not known.
+        body: the ids behind BOS and style.
+        state, memory, variety, stasis, ending, voices: their states after the last id.
+        left: how many bars are left, this one included; None as long as that is not known.
     """
 
     def __init__(
@@ -69,24 +69,25 @@ class TokenSequence:
         self.ending = Ending(vocabulary, plan.ending if plan else LastChord())
         self.voices = Voices() if in_voices else None
         self.left: int | None = None
-        self._told = [PAD_ID, bos, style]  # and then the body: three ids before each of it
+        # The body with three ids before it, so that every id of the body has three before it.
+        self._told = [PAD_ID, bos, style]
         self._recorder = Recorder(vocabulary)
         self._duration_s: float | None = None
         self._pitches = vocabulary.pitches
         self._first_pitch = vocabulary.ranges[PITCH][0]
         self._kinds, self._values = vocabulary.kind, vocabulary.value
-        self._origin_tick = 0
+        self._origin_tick = 0  # of the window's first token: from it the decoder's ticks count
 
     def begin_piece(self, duration_s: float | None) -> None:
-        """What follows is a piece of about this length; what came before was its prompt."""
+        """Marks the end of the prompt: what follows is a piece of about this length."""
         self.state.begin_piece()
-        self.state.kind = STYLE  # a Bar comes first
-        self.stasis = Stasis(self.state.vocabulary)  # the seconds begin anew
+        self.state.kind = STYLE  # so that a Bar comes first
+        self.stasis = Stasis(self.state.vocabulary)  # since its seconds start again at 0
         self.memory.begin_piece()
         self._duration_s = duration_s
 
     def append(self, token: int) -> None:
-        """Takes a token."""
+        """Takes the next token, and updates all that follows the sequence."""
         state, kind = self.state, self._kinds[token]
         if kind in (POSITION, BAR):
             self._move(token)
@@ -103,57 +104,59 @@ class TokenSequence:
         self.memory.step(token, state)
         self.body.append(token)
         self._told.append(token)
-        if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):  # as long as a bar
+        # The number of bars left changes only at a bar line, or with the length of a bar.
+        if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):
             self.left = state.bars_left(self._duration_s)
             if self.left is not None and self.left <= LAST_BARS:
                 self.ending.settle_key()
+        # The model is told 0 for unknown, and 1 also in bars after the last planned one.
         self._recorder.record(state, 0 if self.left is None else max(1, self.left))
 
     def _move(self, token: int) -> None:
-        """Time goes on to a bar line or to a position."""
+        """Moves on to a bar line or a position, and tells the guards what sounded up to it."""
         state = self.state
         tick, sounding = state.tick, state.sounding
         before = dict(state.sounding_by_program) if self.voices is not None else {}
         state.step(token)
         self.stasis.move(state.tick - tick, sounding, state)
-        # a bar's first position is where its line is: what sounded up to it is known already
+        # Position 0 has the tick of the bar line, at which the voices have been moved already.
         if self.voices is not None and (state.kind == BAR or state.tick != tick):
             self.voices.move(before)
 
     def window(self, start: int, stop: int) -> Inputs:
-        """A window of ``body[start:stop]`` behind BOS and style, for the decoder to prefill.
+        """The inputs for BOS, style and ``body[start:stop]``, for the decoder to prefill.
 
-        The ticks of `put` count from the same token from now on.
+        From now on the ticks of `put` count from the same token, ``body[start]``.
         """
         self._origin_tick = self._recorder.rows[start][TICK] if start < stop else 0
         ids = np.array(self._told[1 : 1 + PREFIX] + self.body[start:stop], np.int64)
         return Inputs.of_window(ids, self._recorder.tracked(start, stop, PREFIX), self._pitches)
 
     def put(self, decoder: Decoder, slot: int, index: int) -> None:
-        """The token at ``index`` of the body is the next that the decoder takes in ``slot``."""
+        """Sets ``body[index]`` as the token that the decoder's next step takes in ``slot``."""
         row = self._recorder.rows[index]
-        three, two, one, token = self._told[index : index + 4]
+        three, two, one, token = self._told[index : index + 4]  # the last is ``body[index]``
         before = {"one_before": one, "two_before": two, "three_before": three}
         decoder.put(slot, {**row, **before, "ids": token, TICK: row[TICK] - self._origin_tick})
 
 
 class Batch:
-    """Sequences that go in step through one decoder; one that has ended or left drops out.
+    """Sequences that go in step through one decoder; those that end or are eliminated drop out.
 
-    The int8 activations of a batch share a scale, so the company of a sequence has a part in its
-    logits: `replay` gives each the company that it had.
+    The int8 activations of a batch share a scale, so a sequence's logits also depend on the others
+    in its batch. So `replay` runs each token in the same batch as the first time.
 
     Attributes:
         slots: for each slot of the decoder in use, the number of its sequence.
-        kept: tokens that stay in a window when it slides.
+        kept: how many tokens stay in a window when it slides.
     """
 
     def __init__(self, decoder: Decoder, sequences: Sequence[TokenSequence]) -> None:
         decoder.reserve(len(sequences))
         self._decoder = decoder
         self._sequences = sequences
-        self._capacity = decoder.context - PREFIX
-        self.kept = decoder.context // 3  # more costs more prefilling, less costs nats (LOG.md)
+        self._capacity = decoder.context - PREFIX  # tokens of the body in a full window
+        self.kept = decoder.context // 3  # more: more to prefill; fewer: more nats (LOG.md)
         self.slots = list(range(len(sequences)))
 
     @property
@@ -162,20 +165,28 @@ class Batch:
         return self._decoder.row == self._decoder.context
 
     def logits(self, slot: int) -> NDArray[np.float32]:
-        """What may come next in a slot, [vocabulary]; the next `push` overwrites it."""
+        """The logits [vocabulary] of the next token in a slot; the next `push` overwrites them."""
         row: NDArray[np.float32] = self._decoder.logits[slot]
         return row
 
     def replay(self, from_count: int) -> None:
-        """Runs the bodies as an uninterrupted run did that prefilled its first ``from_count``."""
+        """Runs the bodies as an uninterrupted run did that prefilled its first ``from_count`` ids.
+
+        Only the last window matters: what was in the windows before it is no longer in the cache.
+        The window is full at ``capacity`` ids, and again after each further ``capacity - kept``.
+
+        Example: 10 ids fit and 4 are kept, so windows slide after 10, 16 and 22 ids. Of 17 ids, the
+        ids 12 to 15 are prefilled (``start`` is 12, ``point`` is 16), and id 16 is run alone.
+        """
         lengths = [len(sequence.body) for sequence in self._sequences]
         longest = max(lengths)
         start, point = 0, from_count
         if longest > self._capacity:
             stride = self._capacity - self.kept
-            slides = (longest - self._capacity - 1) // stride
+            slides = (longest - self._capacity - 1) // stride  # slides after the first one
             point = self._capacity + slides * stride
             start = point - self.kept
+        # A sequence that had ended before ``point`` was no longer in the batch.
         self._drop(number for number in list(self.slots) if lengths[number] < point)
         self._fill(start, point)
         for index in range(point, longest):
@@ -183,7 +194,10 @@ class Batch:
             self._run(index)
 
     def drop(self, number: int) -> None:
-        """A sequence has ended, or left."""
+        """Takes a sequence out of the batch; the one in the last slot moves into its slot.
+
+        So the slots in use are always the first ones.
+        """
         slot = self.slots.index(number)
         last = self.slots.pop()
         if last != number:

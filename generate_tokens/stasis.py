@@ -1,8 +1,9 @@
 """Notices when the music stands still: one harmony for long, or one note on top again and again.
 
-A copying sampler and a small model both fall into states that they do not leave: of the pieces
-made before this guard a fifth held one chord for ten seconds and more, of real ones 6 % (LOG.md).
-Works once a beat, on the tracker's sounding pitches. Knows pitches, ticks and seconds; not models.
+A sampler that copies and a small model both fall into states that they do not leave. Of the pieces
+made before this guard, a fifth held one chord for ten seconds or more; of real pieces, 6 % do
+(LOG.md). The guard looks once a beat at the pitches that the tracker says are sounding. Depends on
+neither models nor sampling.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import numpy as np
 from music.harmony import triads
 from music.tracker import PITCH, TICKS_PER_BEAT, MusicState, Vocabulary
 
-CHORD_S = 6.0  # of one best triad: it stands still
-FEW_CLASSES, FEW_S = 4, 8.0  # pitch classes or fewer in so many seconds: the same
-LEAN = 2.0  # nats that the pitches it stands on lose, until the next bar is over
-TOP_NOTES, MOST_TOP_NOTES = 7, 11  # in a row: it is made rarer, and left out
+# The harmony stands still if one triad is the best for longer than this,
+CHORD_S = 6.0
+# or if so few pitch classes, or fewer, sounded in so many seconds.
+FEW_CLASSES, FEW_S = 4, 8.0
+LEAN = 2.0  # nats that the pitches of such a harmony lose, until the next bar is over
+# A note that is on top so often in a row is made rarer by `TOP_LEAN` nats, or is excluded.
+TOP_NOTES, MOST_TOP_NOTES = 7, 11
 TOP_LEAN = 1.5
 
 
@@ -26,13 +30,15 @@ class Stasis:
     """Follows one sequence by its onsets.
 
     Attributes:
-        worn_out: pitch ids to make rarer by `LEAN`, while the harmony stands still; else empty.
-        top: (pitch id, nats) of a note that has been on top too often; nats may be infinite.
+        worn_out: pitch ids to make rarer by `LEAN` nats; empty unless the harmony stands still.
+        top: (pitch id, nats) of a note that has been on top too often in a row, by how many nats to
+            make it rarer, which may be infinite; (-1, 0.0) if there is none.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         first, last = vocabulary.ranges[PITCH]
         classes = [(vocabulary.lowest_pitch + i) % 12 for i in range(last - first)]
+        # For each pitch class: its pitch ids, and its pitches as bits, as in `MusicState.sounding`.
         self._ids = [[first + i for i, c in enumerate(classes) if c == k] for k in range(12)]
         self._bits = [sum(1 << i for i, c in enumerate(classes) if c == k) for k in range(12)]
         self._triads = triads().astype(np.float64)
@@ -41,10 +47,10 @@ class Stasis:
         self._beat_s = 0.0
         self._beats: deque[tuple[float, int]] = deque()  # (end in seconds, classes as bits)
         self._chord, self._chord_since_s = -1, 0.0
-        self._until_bar = 0
+        self._until_bar = 0  # `worn_out` holds until this bar is over
         self.worn_out: Sequence[int] = ()
-        self._top = self._highest = -1
-        self._times = 0
+        self._top = self._highest = -1  # the highest pitch id of the last onset, and of this one
+        self._times = 0  # how often in a row the last one was on top
         self.top: tuple[int, float] = (-1, 0.0)
 
     def strike(self, pitch_id: int) -> None:
@@ -52,7 +58,7 @@ class Stasis:
         self._highest = max(self._highest, pitch_id)
 
     def move(self, ticks: int, sounding: int, state: MusicState) -> None:
-        """Time went on by ``ticks`` in which ``sounding`` sounded, to where ``state`` is."""
+        """Takes a step in time of ``ticks``, during which ``sounding`` sounded, to ``state``."""
         if self._highest >= 0:
             self._end_onset()
         if not ticks:
@@ -82,7 +88,8 @@ class Stasis:
         total = sum(weights)
         if total:
             shares = np.array(weights)
-            # of chords that fit alike, the one of which more notes are there
+            # The best triad has most of the beat's ticks in its pitch classes. Of triads that fit
+            # equally, 1e-4 for each pitch class present prefers the one with more of its notes.
             chord = int((self._triads @ (shares / total + 1e-4 * (shares > 0))).argmax())
             if chord != self._chord:
                 self._chord, self._chord_since_s = chord, began_s
@@ -90,12 +97,13 @@ class Stasis:
             self._weights = [0.0] * 12
         while self._beats and self._beats[0][0] < now_s - FEW_S:
             self._beats.popleft()
-        heard = 0
+        heard = 0  # the pitch classes of the last FEW_S seconds, as bits
         for _, classes in self._beats:
             heard |= classes
         still = self._chord >= 0 and now_s - self._chord_since_s > CHORD_S
         if still or (now_s >= FEW_S and 0 < heard.bit_count() <= FEW_CLASSES):
             self._until_bar = state.bars + 1
+            # Worn out is the triad, or else the few pitch classes that were heard.
             worn = np.flatnonzero(self._triads[self._chord]) if still else range(12)
             self.worn_out = [i for k in worn if still or heard >> k & 1 for i in self._ids[k]]
         elif self.worn_out and state.bars > self._until_bar:

@@ -1,7 +1,7 @@
 """Musical features of one piece, after MGEval (Yang & Lerch 2018) and MusPy (Dong et al. 2020).
 
-Knows notes as arrays; not tokens, files, sets of pieces or which values are good. Evaluation
-measures sets of pieces with it, and a function the candidates that it has to choose from.
+The evaluation measures sets of pieces with it, and generate_tokens measures the candidates of a
+piece in order to choose one. Depends on neither tokens nor files: notes come as arrays.
 
 Units: a tick is 1/12 of a quarter note. The melody is the highest note of each onset.
 """
@@ -20,13 +20,15 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 TICKS_PER_QUARTER = 12
-MAJOR = (0, 2, 4, 5, 7, 9, 11)  # the natural minor scales have the same twelve sets of notes
-# Above a bass or between voices alike: unison and octave, thirds, fourth, fifth, sixths.
+MAJOR = (0, 2, 4, 5, 7, 9, 11)  # semitones; each natural minor scale has the notes of a major one
+# Semitones: unison and octave, thirds, fourth, fifth, sixths. The fourth counts as consonant even
+# above a bass.
 CONSONANT = (0, 3, 4, 5, 7, 8, 9)
 SIXTEENTH = 3  # ticks
-NGRAM = 8  # melodic intervals in a run that may come back
-# Ticks from which on a note counts as the next longer value: 32nd, triplet 16th, 16th, triplet
-# 8th, 8th, triplet quarter, dotted 8th, quarter, dotted quarter, half, dotted half, whole.
+NGRAM = 8  # melodic intervals in a run that is looked for again
+# The fewest ticks of each class of length: 32nd, triplet 16th, 16th, triplet 8th, 8th, triplet
+# quarter, dotted 8th, quarter, dotted quarter, half, dotted half, whole. Example: 5 and 6 ticks are
+# eighths, 7 and 8 are triplet quarters.
 LENGTH_CLASSES = np.array([0, 2, 3, 4, 5, 7, 9, 10, 15, 21, 30, 42])
 
 SCALARS = (
@@ -61,7 +63,7 @@ class Music:
     """The notes of an excerpt, sorted by (onset, pitch); int64 [notes] each, times in ticks.
 
     ticks: length of the excerpt. metres: (tick, numerator, denominator), the first at 0.
-    duplicates: share of the file's notes that another note doubles.
+    duplicates: share of the file's notes that are doubles of another note.
     """
 
     onset: IntArray
@@ -76,6 +78,7 @@ class Music:
 
 def melody(music: Music) -> tuple[IntArray, IntArray]:
     """Pitches and lengths [onsets] of the highest note of each onset."""
+    # Notes are sorted by (onset, pitch), so the last note of each onset is its highest.
     last = np.append(np.diff(music.onset) > 0, True)
     return music.pitch[last], music.duration[last]
 
@@ -90,7 +93,7 @@ def bar_lines(music: Music) -> IntArray:
 
 
 def entropy(counts: IntArray | FloatArray) -> float:
-    """Bits of the distribution that ``counts`` are proportional to."""
+    """Entropy, in bits, of the distribution that ``counts`` are proportional to."""
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log2(shares)).sum())
 
@@ -103,6 +106,8 @@ def _scales() -> IntArray:
 
 def piano_roll(music: Music) -> NDArray[np.bool_]:
     """[ticks, 128]: which pitches sound at each tick."""
+    # +1 where a note begins, -1 where it ends: the running sum is how many notes sound at a tick.
+    # Example: a note of ticks 1 and 2 is 0 1 0 -1 in its column, and its running sum is 0 1 1 0.
     edges = np.zeros((int((music.onset + music.duration).max()) + 1, 128), np.int32)
     np.add.at(edges, (music.onset, music.pitch), 1)
     np.add.at(edges, (music.onset + music.duration, music.pitch), -1)
@@ -115,7 +120,7 @@ def simultaneous_intervals(roll: NDArray[np.bool_]) -> FloatArray:
     counts = np.zeros(12)
     heard = np.flatnonzero(roll.any(0))
     roll = roll[:, heard[0] : heard[-1] + 1]
-    # Not as a matrix product: its threads wait for each other where several processes measure.
+    # A matrix product would do, but its threads wait for each other when several processes measure.
     for interval in range(1, roll.shape[1]):
         counts[interval % 12] += np.count_nonzero(roll[:, :-interval] & roll[:, interval:])
     return counts
@@ -128,9 +133,10 @@ def consonance(intervals: FloatArray) -> float:
 
 
 def groove(music: Music, lines: IntArray) -> float:
-    """1 less the mean share of sixteenths in which one of two neighbouring bars has an onset alone.
+    """How alike the rhythms of neighbouring bars are, from 0 to 1: MusPy's groove_consistency.
 
-    MusPy's groove_consistency, for neighbours of the same length; nan where there are none.
+    It is 1 minus the mean share of sixteenths in which only one of two neighbouring bars has an
+    onset. Only neighbours of the same length count; nan where there are none.
     """
     struck = np.zeros(lines[-1], bool)
     struck[music.onset] = True
@@ -143,15 +149,15 @@ def groove(music: Music, lines: IntArray) -> float:
 
 
 def bar_repetition(music: Music, lines: IntArray) -> float:
-    """Share of the bars with notes whose onsets, pitches and programs an earlier bar had."""
-    bar = np.searchsorted(lines, music.onset, side="right") - 1
+    """Share of the non-empty bars that have the onsets, pitches and programs of an earlier bar."""
+    bar = np.searchsorted(lines, music.onset, side="right") - 1  # the number of each note's bar
     content = np.stack([music.onset - lines[bar], music.pitch, music.program], axis=1)
     bars = [part.tobytes() for part in np.split(content, np.flatnonzero(np.diff(bar)) + 1)]
     return 1 - len(set(bars)) / len(bars)
 
 
 def ngram_repetition(pitches: IntArray) -> float:
-    """Share of the melody's runs of eight intervals that came before; nan for a short melody."""
+    """Share of the melody's runs of eight intervals that came before; nan if it is too short."""
     steps = np.diff(pitches)
     if len(steps) < NGRAM:
         return np.nan
@@ -161,7 +167,7 @@ def ngram_repetition(pitches: IntArray) -> float:
 
 def empty_beats(music: Music) -> float:
     """Share of the quarter notes in which no note begins."""
-    beats = -(-music.ticks // TICKS_PER_QUARTER)
+    beats = -(-music.ticks // TICKS_PER_QUARTER)  # rounded up
     return 1 - len(np.unique(music.onset // TICKS_PER_QUARTER)) / max(beats, 1)
 
 
@@ -205,7 +211,8 @@ def scalar_features(music: Music) -> dict[str, float]:
 def vector_features(music: Music) -> dict[str, FloatArray]:
     """One distribution per name of `VECTORS`, each summing to 1 (or 0, where there is none).
 
-    pitch_classes, lengths, simultaneous [12]; their steps in the melody [144].
+    pitch_classes, lengths and simultaneous are [12]. pitch_class_steps and length_steps are [144]:
+    entry ``12 * from + to`` counts the steps of the melody from one class to the next.
     """
     line, durations = melody(music)
     lengths = np.searchsorted(LENGTH_CLASSES, durations, side="right") - 1

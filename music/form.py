@@ -1,11 +1,13 @@
 """Plans of form: which bars of a piece return to which earlier ones, how exactly, and how high.
 
-A plan holds no notes. Those in the bundle are read off real pieces (training/data/plans.py);
-here they are written as text, drawn for a piece, made of letters, and named by letters. Knows bars
-by their number; not tokens, notes or models.
+A plan holds no notes. The plans in the bundle are read off real pieces (training/data/plans.py).
+This module reads and writes plans as text, draws one for a piece, makes one from letters such as
+``ABA``, and describes the form of a plan by letters. Depends on neither tokens, notes nor models:
+bars are numbers.
 
-A plan as text is the last chord and runs of bars. Of the chord it says where in its bar it is
-struck and how long it is held, in ticks, and its bass in semitones above the keynote::
+A plan as text is the last chord, then runs of bars. The chord is written as three numbers: where in
+its bar it is struck and how long it is held, both in ticks, and its bass in semitones above the
+keynote. A ``+`` behind them says that the real piece continues after the plan::
 
     0/36/0 4 4-4e 8 8-16v     4 new bars, 4 as 4 bars ago (exact), 8 new, 8 as 16 bars ago (varied)
     0/36/0 2 1-1v+2 1-1v+2    a sequence: the second bar twice again, each time 2 semitones higher
@@ -23,11 +25,13 @@ import numpy as np
 
 LEVELS = "lve"  # loose, varied, exact
 LOOSE, VARIED, EXACT = range(3)
-NEAR = (0.85, 1.2)  # bars of a whole plan over the bars wanted
-FEWEST = 8  # plans to draw from; where there are less, longer ones are cut, then other styles asked
+NEAR = (0.85, 1.2)  # a whole plan fits if its bars, divided by the bars wanted, are in this range
+# Plans to draw from: where fewer fit, longer plans are cut off; where there are fewer of those too,
+# plans of other styles are taken.
+FEWEST = 8
 MOST_BARS = 400  # of a plan; longer pieces are planned in several parts
-# Behind the seed, so that the draw shares no number with another: draws.py has (0, 0, 1), and the
-# uniforms of tokens end in a 0 (numpy takes [seed, 1] for [seed, 1, 0, 0]).
+# Stands behind the seed, so that this draw shares no random numbers with another: draws.py has
+# (0, 0, 1), and the uniforms of tokens end in a 0 (numpy takes [seed, 1] for [seed, 1, 0, 0]).
 _STREAM = (0, 0, 2)
 
 _ENDING = re.compile(r"(\d{1,3})/(\d{1,4})/(\d|10|11)(\+?)")
@@ -54,11 +58,12 @@ class Plan:
     """The form of one piece.
 
     Attributes:
-        lags: by bar, how many bars ago the bar is that it returns to; 0: it is new.
-        levels: by bar, how exactly: `LOOSE`, `VARIED` or `EXACT`.
-        shifts: by bar, how many semitones higher than there; 0 in new bars.
-        ending: of the last chord.
-        whole: whether the piece that it is read off ends with it.
+        lags: for each bar, how many bars back the bar lies that it returns to; 0 for a new bar.
+        levels: for each bar, how exactly it returns: `LOOSE`, `VARIED` or `EXACT`.
+        shifts: for each bar, by how many semitones it is higher than the bar that it returns to;
+            0 in new bars.
+        ending: the last chord.
+        whole: whether the piece from which the plan is read ends where the plan ends.
     """
 
     lags: tuple[int, ...]
@@ -69,7 +74,11 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str, most_bars: int = MOST_BARS) -> Plan:
-        """Raises ValueError for what `text` does not write, or for more bars."""
+        """The plan that ``text`` describes.
+
+        Raises:
+            ValueError: it is not in the form that `text` writes, or has more than ``most_bars``.
+        """
         head, *runs = text.split()
         ending = _ENDING.fullmatch(head)
         found = [_RUN.fullmatch(run) for run in runs]
@@ -103,11 +112,11 @@ class Plan:
 
     @classmethod
     def new(cls, bars: int) -> Plan:
-        """A plan in which nothing returns."""
+        """A plan in which every bar is new."""
         return cls((0,) * bars, (LOOSE,) * bars, (0,) * bars)
 
     def __add__(self, other: Plan) -> Plan:
-        """The bars of both, one plan after the other; the ending is the other's."""
+        """The bars of both plans, one after the other, with the ending of ``other``."""
         return Plan(
             self.lags + other.lags,
             self.levels + other.levels,
@@ -116,7 +125,7 @@ class Plan:
         )
 
     def cut(self, bars: int) -> Plan:
-        """The first so many bars."""
+        """The plan of the first ``bars`` bars."""
         return replace(
             self, lags=self.lags[:bars], levels=self.levels[:bars], shifts=self.shifts[:bars]
         )
@@ -124,11 +133,17 @@ class Plan:
     def sections(self, first: int = 0) -> list[tuple[str, int]]:
         """The form by letters from bar ``first`` on: (letter, bars) of each section.
 
-        Sections are as long as they can be while none is ever taken up in its middle. A letter
-        with a prime returns less than exactly or at another height, or returns to one that does.
+        Sections are as long as possible, but a return always takes up a section from its beginning.
+        A letter has a prime if its section returns less than exactly or at another height, or if it
+        returns to a section with a prime.
+
+        Example: 4 new bars, 4 as 4 bars ago (exact), 8 new, 8 as 16 bars ago (varied) are
+        [("A", 4), ("A", 4), ("B", 8), ("A'", 4), ("A'", 4)].
         """
         count = len(self.lags)
-        roots = list(range(count))  # the new bar that each bar is a copy of
+        # The root of a bar is the new bar that it is a copy of, over any number of returns: after
+        # 2 new bars, 2 bars as 2 bars ago and 2 more of these, the roots are 0 1 0 1 0 1.
+        roots = list(range(count))
         for bar, lag in enumerate(self.lags):
             if lag:
                 roots[bar] = roots[bar - lag]
@@ -139,11 +154,12 @@ class Plan:
             varied.append(bool(lag) and (own or varied[bar - lag]))
         cuts = {roots[first]} if count > first else set()  # roots at which a section begins
         for bar in range(first + 1, count):
-            # the copy begins or ends inside what it copies: that is divided there, too
+            # A copy begins or ends here, perhaps in the middle of what it copies. That section is
+            # divided at the same place, so that both parts can have letters of their own.
             if roots[bar] != roots[bar - 1] + 1 or bool(self.lags[bar]) != bool(self.lags[bar - 1]):
                 cuts |= {roots[bar], roots[bar - 1] + 1}
         if count > first and self.lags[-1]:
-            cuts.add(roots[-1] + 1)  # so does the end of the piece
+            cuts.add(roots[-1] + 1)  # the end of the piece may cut a copy short, too
         sections: list[tuple[str, int]] = []
         letters: dict[int, str] = {}
         starts = [
@@ -159,15 +175,16 @@ class Plan:
 
 
 def _letter(number: int) -> str:
-    """A to Z, then A2 to Z2 and so on."""
+    """The letter of a section, counted from 0: A to Z, then A2 to Z2 and so on."""
     again, letter = divmod(number, 26)
     return chr(ord("A") + letter) + (str(again + 1) if again else "")
 
 
 def plan_of_letters(letters: str, bars: int) -> Plan:
-    """Sections of equal length, one a letter; a letter that was there before returns exactly.
+    """A plan with one section for each letter, all of equal length.
 
-    Bars that are left over are new, and come last.
+    A letter that was there before returns exactly to its first section. Bars that are left over
+    come last, and are new. Example: ``ABA`` in 7 bars has the lags 0 0 0 0 4 4 0.
 
     Raises:
         ValueError: there are more letters than bars.
@@ -186,7 +203,8 @@ def plan_of_letters(letters: str, bars: int) -> Plan:
 class Plans:
     """The plans of a bundle: ``{style: {metre: [text, ...]}}``.
 
-    Read when they are first asked for: all of them would cost a cold start 60 ms.
+    The plans of a style and metre are parsed when they are first needed: to parse all of them would
+    add 60 ms to a cold start.
     """
 
     def __init__(self, texts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
@@ -206,11 +224,12 @@ class Plans:
         return plans
 
     def draw(self, style: str, metre: str, bars: int, seed: int) -> Plan:
-        """A plan of exactly so many bars: a function of its arguments and the bundle alone.
+        """A plan of exactly ``bars`` bars: a function of its arguments and the bundle alone.
 
-        It is the whole form of a real piece of about that length where there are enough of them,
-        else the beginning of a longer one; of the style and metre where there are enough, else of
-        the metre in any style, or of any. What is longer than every plan goes through several.
+        It is the whole form of a real piece of about that length if there are enough such pieces,
+        else the beginning of a longer one. The piece has the style and the metre if there are
+        enough of those, else the metre in any style, else any metre. For a piece that is longer
+        than every plan, several plans are drawn, one after the other.
         """
         rng = np.random.default_rng([seed, *_STREAM])
         plan = Plan.new(0)
@@ -221,7 +240,7 @@ class Plans:
         return plan.cut(bars)
 
     def _fitting(self, style: str, metre: str, bars: int) -> list[Plan]:
-        own = self.of(style, metre)
+        own = self.of(style, metre)  # the plans of the style and metre that were asked for
         near = [p for p in own if p.whole and NEAR[0] * bars <= len(p.lags) <= NEAR[1] * bars]
         if len(near) >= FEWEST:
             return near
@@ -235,7 +254,7 @@ class Plans:
 
 
 def form_to_json(plan: Plan, first: int = 0) -> dict[str, Any]:
-    """What a record says of the form of the bars from ``first`` on."""
+    """The form of the bars from ``first`` on, as the record of a piece states it."""
     sections = plan.sections(first)
     return {
         "letters": [letter for letter, _ in sections],

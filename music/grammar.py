@@ -1,8 +1,8 @@
-"""Which ids may come next: the tokens' grammar and what music must not do.
+"""Which ids may come next: the tokens' grammar, and what music must not do.
 
-No sequence that miditok could not decode, no repeated or overlapping (position, program, pitch),
-no position outside the bar. Knows `MusicState` and the bundle's table of types; not the model.
-Random ids decode to near silence without any error, so nothing may be sampled past this mask.
+It allows no sequence that miditok could not decode, no repeated or overlapping (position, program,
+pitch), and no position outside the bar. Every sampled id must pass this mask: ids that break the
+grammar decode to near silence without any error. Depends on neither the model nor sampling.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from music.tracker import (
     Vocabulary,
 )
 
-# type -> the types that may follow it; written into every bundle by the export.
+# type -> the types that may follow it. The export writes this table into every bundle.
 REMI_TRANSITIONS: dict[str, tuple[str, ...]] = {
     "BOS": ("Style",),
     "Style": ("Bar",),
@@ -47,7 +47,7 @@ class Grammar:
     Args:
         vocabulary: the ids' meanings.
         transitions: type name -> names of the types that may follow, from ``bundle.json``.
-        max_empty_bars: bars in a row without a note before one must come.
+        max_empty_bars: how many bars in a row may be empty before a bar must have a note.
 
     Raises:
         ValueError: the table names a type that does not exist.
@@ -71,19 +71,25 @@ class Grammar:
         self._choices: dict[tuple[tuple[int, int], ...], NDArray[np.int64]] = {}
         self._members: dict[int, frozenset[int]] = {}  # of the arrays in _choices
         n = vocabulary.programs
-        # by (highest program at this position or -1, current program or n for none)
+        # By the highest program rank at this position so far (-1 for none), then by the rank of the
+        # current program (n for none). All are made here, so that a step only looks one up.
         self._programs = {
             last: [self._program_ranges(last, current) for current in range(n + 1)]
             for last in range(-1, n)
         }
 
     def _program_ranges(self, last: int, current: int) -> tuple[tuple[int, int], ...]:
-        """Id ranges of the programs after ``last``; naming the current one would say nothing."""
+        """Half-open id ranges of the programs that may be named at a position.
+
+        These are the programs ranked above ``last``, without ``current``: to name the program that
+        is in force already would be redundant.
+        """
         ids = [
             token
             for rank, token in enumerate(self.vocabulary.program_ids)
             if rank > last and rank != current
         ]
+        # Adjacent ids join into one range: ids 3 4 5 8 become (3, 6), (8, 9).
         ranges: list[tuple[int, int]] = []
         for token in sorted(ids):
             if ranges and ranges[-1][1] == token:
@@ -93,10 +99,10 @@ class Grammar:
         return tuple(ranges)
 
     def allowed(self, state: MusicState, may_end: bool) -> Iterator[tuple[int, int]]:
-        """Half-open id ranges that may follow, before `struck` is taken out.
+        """Half-open id ranges that may follow; the caller still excludes the pitches of `struck`.
 
-        Every piece opens Bar, TimeSig, Position_0, Tempo, Program: without these it could not be
-        decoded alone.
+        Every piece opens with Bar, TimeSig, Position_0, Tempo, Program: without these it could not
+        be decoded on its own.
         """
         ranges = self.vocabulary.ranges
         for kind in self._after[state.kind]:
@@ -105,23 +111,25 @@ class Grammar:
             start, stop = ranges[kind]
             if kind == POSITION:
                 if not state.qpm:
-                    stop = start + 1
-                else:
+                    stop = start + 1  # the tempo must come at position 0
+                else:  # positions ascend, and stay inside the bar
                     start, stop = (
                         start + state.position + 1,
                         min(stop, start + state.bar_ticks),
                     )
             elif kind == PITCH:
                 if state.program == self.vocabulary.programs:
-                    continue
+                    continue  # no program has been named yet
+                # Within one program and position pitches ascend, so no note is written twice.
                 if state.last_pitch >= 0 and state.last_program == state.program:
                     start = state.last_pitch + 1
             elif kind == PROGRAM:
                 if state.kind == POSITION and not state.qpm:
-                    continue
+                    continue  # the tempo comes first
                 yield from self._programs[state.last_program][state.program]
                 continue
             elif (
+                # A second tempo; an end too early; a next bar while this one lacks tempo or a note.
                 (kind == TEMPO and state.qpm)
                 or (kind == EOS and not may_end)
                 or (
@@ -135,7 +143,9 @@ class Grammar:
                 yield start, stop
 
     def choices(self, state: MusicState, may_end: bool = False) -> NDArray[np.int64]:
-        """Ids that may follow, before `struck` is taken out; each array is made once and kept.
+        """Ids that may follow; the caller still excludes the pitches of `struck`.
+
+        Each array is made once and cached.
 
         Raises:
             ValueError: nothing may follow, which the transitions of `REMI_TRANSITIONS` never
@@ -152,7 +162,7 @@ class Grammar:
         return ids
 
     def members(self, choices: NDArray[np.int64]) -> frozenset[int]:
-        """The ids of an array that `choices` returned, to look one up."""
+        """The ids of an array that `choices` returned, as a set for fast look-up."""
         return self._members.get(id(choices)) or frozenset(choices.tolist())
 
     def mask(
@@ -178,15 +188,18 @@ class Grammar:
         """Pitch ids that sound now in the current program, so must not be struck again."""
         sounding = state.sounding_by_program.get(state.program, 0)
         first = self.vocabulary.ranges[PITCH][0]
+        # x & -x is the lowest set bit: of 0b0110 it is 0b0010. It is yielded, then cleared.
         while sounding:
             lowest = sounding & -sounding
             yield first + lowest.bit_length() - 1
             sounding ^= lowest
 
     def follows(self, token: int, state: MusicState) -> bool:
-        """Whether the token may stand here in *any* music: its type, and inside its bar.
+        """Whether the token may stand here in *any* music, real music included.
 
-        Weaker than `permits`: real music also strikes keys again while they sound.
+        Checks only that its type may follow, that a position is inside its bar, and that a pitch
+        has a program. Weaker than `permits`, since real music also strikes a key again while it
+        still sounds.
         """
         kind = self.vocabulary.kind[token]
         if kind not in self._after[state.kind]:
@@ -196,7 +209,7 @@ class Grammar:
         return kind != PITCH or state.program < self.vocabulary.programs
 
     def permits(self, token: int, state: MusicState, may_end: bool = True) -> bool:
-        """Whether this one id may follow."""
+        """Whether this one id may be sampled next."""
         return any(a <= token < b for a, b in self.allowed(state, may_end)) and (
             self.vocabulary.kind[token] != PITCH or token not in set(self.struck(state))
         )

@@ -1,7 +1,8 @@
 """Harmony of one piece as a listener notices it: standing still, the ending, parallel voices.
 
-numpy only and fast (about 2 ms for a minute), so that the candidates of a piece can be judged by
-it, too. Knows notes as arrays (`measures.Music`); neither tokens nor which values are good.
+It uses numpy only and is fast (about 2 ms for a minute of music), so that it can judge the
+candidates of a piece, too. Depends on neither tokens nor models: notes come as arrays
+(`music.features.Music`).
 
 Units: a tick is 1/12 of a quarter note, a beat is a quarter note. Pitch class 0 is C. Chords and
 keys are numbers from 0 to 23: the root's pitch class if major, 12 more if minor.
@@ -27,11 +28,12 @@ from music.features import (
     piano_roll,
 )
 
-FROZEN_S = 10.0  # one chord for so long, or FEW_CLASSES pitch classes at most within so long
+# Seconds. A piece is frozen if it has one chord, or at most FEW_CLASSES pitch classes, for so long.
+FROZEN_S = 10.0
 FEW_CLASSES = 4
 LAST_S = 20.0  # seconds at the end that count twice for the key
-VOICES = 4  # parallels are looked for where so many pitches sound
-NO_CHORD = -1  # before the first note
+VOICES = 4  # parallels are looked for where exactly so many pitches sound
+NO_CHORD = -1  # the chord of the beats before the first note
 
 # How well each pitch class above the keynote fits a major and a minor key, as listeners rated it
 # (Krumhansl & Kessler 1982, doi:10.1037/0033-295X.89.4.334).
@@ -60,7 +62,8 @@ ENDING = (
 class Ending:
     """The last chord: the notes of the last onset, and those that still sound when it is struck.
 
-    key: as `key_of`. bass: its lowest MIDI pitch. on_tonic: its lowest note is the keynote.
+    key: the piece's, as of `key_of`. bass: the chord's lowest MIDI pitch. on_tonic: that is the
+    keynote, in any octave.
     tonic_triad: all of its pitch classes are in the major or all in the minor triad of the keynote,
     whatever the mode: many pieces in minor end in major (Picardy third).
     on_downbeat: it is struck at a bar line.
@@ -85,14 +88,17 @@ def seconds_per_tick(music: Music) -> float:
 
 @cache
 def triads() -> IntArray:
-    """[24, 12]: whether a pitch class is in the triad."""
+    """[24, 12]: 1 where a pitch class is in the triad, else 0; the major triads come first."""
     above = np.arange(12) - np.arange(12)[:, None]  # [root, pitch class]
     return np.concatenate([np.isin(above % 12, t) for t in ((0, 4, 7), (0, 3, 7))]).astype(int)
 
 
 @cache
 def key_profiles() -> FloatArray:
-    """[24, 12]: the profile of each key, with mean 0 and length 1."""
+    """[24, 12]: the profile of each key, with mean 0 and length 1.
+
+    So normalized, the dot product with a piece's pitch classes ranks keys as correlation does.
+    """
     rows = [np.roll(p, key) for p in (MAJOR_PROFILE, MINOR_PROFILE) for key in range(12)]
     profiles = np.array(rows) - np.mean(rows, axis=1, keepdims=True)
     normed: FloatArray = profiles / np.linalg.norm(profiles, axis=1, keepdims=True)
@@ -110,6 +116,8 @@ def sounding_classes(roll: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def basses(roll: NDArray[np.bool_]) -> IntArray:
     """[ticks]: the lowest pitch that sounds; in silence the one before, -1 before the first."""
+    # ``last`` is the last tick so far that was not silent: silence at ticks 0 and 3 gives -1 1 2 2.
+    # argmax finds the first pitch that sounds in a row, which is the lowest.
     last = np.maximum.accumulate(np.where(roll.any(1), np.arange(len(roll)), -1))
     return np.where(last >= 0, roll.argmax(1)[last], -1)
 
@@ -117,21 +125,23 @@ def basses(roll: NDArray[np.bool_]) -> IntArray:
 def chords(classes: NDArray[np.bool_], bass: IntArray) -> IntArray:
     """[beats]: the chord of each beat, from `sounding_classes` and `basses`.
 
-    It is the triad in which most of the beat's sound lies: the sum of the ticks for which its three
-    pitch classes sound. Of equal ones it is the one whose root sounds longest, then the one whose
-    root is longest in the bass, then the chord before, then the first by number. A silent beat
-    keeps the chord before; until the first note it is `NO_CHORD`.
+    It is the triad that fits best, measured by the sum of the ticks for which its three pitch
+    classes sound. If several triads fit equally well, it is the one whose root sounds longest; then
+    the one whose root is longest in the bass; then the chord of the beat before; then the first by
+    number. A silent beat keeps the chord before it; until the first note it is `NO_CHORD`.
 
-    Example: C and G for a beat fit C major and C minor alike. After C minor it is C minor.
+    Example: C and G for a beat fit C major and C minor equally. After C minor it is C minor.
     """
     starts = np.arange(0, len(classes), TICKS_PER_QUARTER)
     ticks = np.add.reduceat(classes.astype(np.int64), starts)  # [beats, 12]
     is_bass = (bass[:, None] % 12 == np.arange(12)) & classes
     bass_ticks = np.add.reduceat(is_bass.astype(np.int64), starts)
-    # A sum of ticks is at most 36, so each criterion decides only where those before are equal.
+    # One number ranks all three criteria: 10,000 times the fit (at most 36 ticks), 100 times the
+    # ticks of the root and the ticks of the root in the bass (at most 12 each). So each criterion
+    # decides only where those before it are equal.
     by_root = np.tile(100 * ticks + bass_ticks, 2)
     fits = 10_000 * (ticks @ triads().T) + by_root
-    best = fits == fits.max(1, keepdims=True)
+    best = fits == fits.max(1, keepdims=True)  # [beats, 24], several where all three are equal
     chord = np.where(ticks.any(1), best.argmax(1), NO_CHORD)
     for beat in np.flatnonzero(best[1:].sum(1) > 1) + 1:
         before = chord[beat - 1]
@@ -143,13 +153,13 @@ def chords(classes: NDArray[np.bool_], bass: IntArray) -> IntArray:
 def key_of(music: Music) -> int:
     """The key whose profile correlates best with how long each pitch class sounds.
 
-    The shares of the whole piece and those of its last 20 s are added, so that a piece that ends
-    in another key than it has been in is taken to be in the one that it ends in only if that is
-    heard clearly. (Krumhansl 1990, Cognitive Foundations of Musical Pitch, chapter 4.)
+    The shares of the pitch classes in the whole piece and those in its last 20 s are added. So a
+    piece that ends in another key than it was in before gets the last key only if that key is heard
+    clearly. (Krumhansl 1990, Cognitive Foundations of Musical Pitch, chapter 4.)
     """
     end = music.onset + music.duration
     begin = int(end.max()) - round(LAST_S / seconds_per_tick(music))
-    late = np.maximum(end - np.maximum(music.onset, begin), 0)
+    late = np.maximum(end - np.maximum(music.onset, begin), 0)  # ticks of each note after ``begin``
     shares = np.zeros(12)
     for length in (music.duration, late):
         counts = np.bincount(music.pitch % 12, weights=length, minlength=12)
@@ -180,11 +190,14 @@ def ending_of(music: Music) -> Ending:
 
 
 def parallel_counts(music: Music, roll: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Parallel fifths, parallel octaves, and the changes of a four-part chord that they are in.
+    """Parallel fifths, parallel octaves, and how many changes of a four-part chord there are.
 
-    Looks at successive onsets at both of which exactly four pitches sound; sorted, these are the
-    voices. Two voices are parallel if both move and are a fifth (octave) apart before and after,
-    octaves between them aside.
+    It compares successive onsets at both of which exactly four pitches sound; the four pitches,
+    sorted, are the voices. Two voices are parallel if both move, and their interval is a fifth (an
+    octave) both before and after, whatever octaves lie between them.
+
+    Example: C G move to D A, the first in the bass and the second in any voice above it. Both
+    intervals are 7 semitones up to octaves: parallel fifths.
     """
     at = roll[np.unique(music.onset)]  # [onsets, 128]
     four = at.sum(1) == VOICES
@@ -193,7 +206,7 @@ def parallel_counts(music: Music, roll: NDArray[np.bool_]) -> tuple[int, int, in
     voices[four] = np.nonzero(at[four])[1].reshape(-1, VOICES)
     before, after = voices[pairs], voices[pairs + 1]
     moves = before != after
-    low, high = np.triu_indices(VOICES, 1)
+    low, high = np.triu_indices(VOICES, 1)  # the six pairs of voices
     both_move = moves[:, low] & moves[:, high]
     intervals = (before[:, high] - before[:, low]) % 12, (after[:, high] - after[:, low]) % 12
     fifths, octaves = (
@@ -203,7 +216,7 @@ def parallel_counts(music: Music, roll: NDArray[np.bool_]) -> tuple[int, int, in
 
 
 def parallels(music: Music, roll: NDArray[np.bool_]) -> tuple[float, float]:
-    """Parallel fifths and octaves in 100 changes of chord; nan where no four-part chord changes."""
+    """Parallel fifths and octaves per 100 changes of chord; nan if no four-part chord changes."""
     fifths, octaves, changes = parallel_counts(music, roll)
     return (100 * fifths / changes, 100 * octaves / changes) if changes else (np.nan, np.nan)
 
@@ -211,9 +224,10 @@ def parallels(music: Music, roll: NDArray[np.bool_]) -> tuple[float, float]:
 def harmony_features(music: Music) -> dict[str, float]:
     """One number per name of `HARMONY`.
 
-    longest_chord_s: the longest time of one chord; longest_bass_s: of one lowest pitch, struck
-    again or not. fewest_pitch_classes: sounding within any 10 s; nan for a shorter piece.
-    frozen: 1 if one chord lasts 10 s, or if within some 10 s there are four pitch classes at most.
+    longest_chord_s: the longest time for which one chord lasts. longest_bass_s: the longest time
+    for which one pitch is the lowest, whether it is struck again or not.
+    fewest_pitch_classes: the fewest that sound within any 10 s; nan for a shorter piece.
+    frozen: 1 if one chord lasts 10 s, or if any 10 s have at most four pitch classes; else 0.
     parallel_fifths, parallel_octaves: see `parallels`.
     """
     roll = piano_roll(music)
@@ -235,7 +249,7 @@ def harmony_features(music: Music) -> dict[str, float]:
 
 
 def _longest_run(values: IntArray) -> int:
-    """How many equal values, -1 aside, follow one another at most."""
+    """The length of the longest run of equal values, runs of -1 aside; 0 if there is none."""
     edges = np.flatnonzero(np.diff(values)) + 1
     bounds = np.concatenate(([0], edges, [len(values)]))
     lengths = np.diff(bounds)
@@ -246,6 +260,7 @@ def _fewest(classes: NDArray[np.bool_], window: int) -> float:
     """The fewest pitch classes in any ``window`` ticks; nan where there are fewer ticks."""
     if len(classes) < window:
         return np.nan
+    # The ticks of a class in a window are the difference of two running sums.
     total = np.concatenate((np.zeros((1, 12), np.int64), classes.cumsum(0)))
     heard = (total[window:] - total[:-window]) > 0
     return float(heard.sum(1).min())

@@ -1,9 +1,9 @@
-"""What the model is told of each token: the one definition of its inputs.
+"""The inputs that the model gets with each token, defined in one place.
 
 The field names of `Inputs` are the names of the graph's inputs. Data sets, training windows, the
-PyTorch model, the exporter and the decoder all iterate these fields. A new input is one field
-here, one rule in `Recorder` (or, for what the window's ids alone say, in `Inputs.of_window`), and
-one table in the model. Knows tokens and the tracker; neither graphs nor files.
+PyTorch model, the exporter and the decoder all iterate these fields. To add an input, add one field
+here, one rule in `Recorder` (or in `Inputs.of_window`, if it follows from the window's ids alone),
+and one table in the model. Depends on neither graphs nor files.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ PAD_ID = 0
 
 @dataclass(frozen=True)
 class Tracked:
-    """What `MusicState` says of the music after each of T tokens, in the types of a data set.
+    """The state of the music after each of T tokens (`MusicState`), in the types of a data set.
 
     position_in_bar: uint8 [T], ticks. current_program: uint8 [T], the program's rank, or
-    ``vocabulary.programs`` before the first. place_in_form: uint8 [T], of `form_of`. tick: int32
-    [T]. sounding_now: uint8 [T, ceil(pitches / 8)], a bit a pitch, packed little-endian.
+    ``vocabulary.programs`` before the first program. place_in_form: uint8 [T], from `form_of`.
+    tick: int32 [T]. sounding_now: uint8 [T, ceil(pitches / 8)], one bit for each pitch, packed
+    little-endian.
     """
 
     position_in_bar: NDArray[np.uint8]
@@ -36,32 +37,34 @@ class Tracked:
     sounding_now: NDArray[np.uint8]
 
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> Tracked:
-        """The same of some of the tokens."""
+        """The rows of some of the tokens."""
         return Tracked(*(getattr(self, name)[rows] for name in TRACKED))
 
     @staticmethod
     def joined(parts: Iterable[Tracked]) -> Tracked:
-        """One after another, as new arrays."""
+        """The parts one after another, as new arrays."""
         columns = zip(*([getattr(p, name) for name in TRACKED] for p in parts), strict=True)
         return Tracked(*map(np.concatenate, columns))
 
 
 TRACKED = tuple(field.name for field in fields(Tracked))
 
-# Of one token: the fields of `Tracked` or of `Inputs` by name, ``sounding_now`` a bit a pitch.
+# One token's fields of `Tracked` or of `Inputs`, by name. Here ``sounding_now`` is one integer,
+# with one bit for each pitch.
 Told = dict[str, int]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the model is told in a window of T tokens. Every field but ``tick`` is a graph input.
+    """The model's inputs for a window of T tokens. Every field but ``tick`` is a graph input.
 
-    ids and, as ``one_before`` to ``three_before``, the ids before them in the window, `PAD_ID`
-    before its first: int64 [T]. Attention in one layer can then find where the music was like this
-    before (LOG.md: 9 % fewer nats after 2.8M tokens, but none after 10M). position_in_bar,
-    current_program, place_in_form: int64 [T], as in `Tracked`. sounding_now: float32 [T, pitches],
-    zeros and ones. tick: float32 [T], counted from the first token of the piece in the window; it
-    turns the attention's queries and keys.
+    ids: int64 [T]. one_before, two_before, three_before: int64 [T], the ids one to three places
+    before each token in the window, `PAD_ID` before the window's first. With them, attention in one
+    layer can find where the music was like this before (LOG.md: 9 % fewer nats after 2.8M tokens,
+    but none after 10M). position_in_bar, current_program, place_in_form: int64 [T], as in
+    `Tracked`. sounding_now: float32 [T, pitches], zeros and ones. tick: float32 [T], counted from
+    the first token of the piece in the window; it sets the rotary angles by which the attention's
+    queries and keys are turned.
     """
 
     ids: NDArray[np.int64]
@@ -76,7 +79,8 @@ class Inputs:
 
     @classmethod
     def of_window(cls, ids: NDArray[np.int64], tracked: Tracked, pitches: int) -> Inputs:
-        """The inputs of a whole window; ``tracked.tick`` counts from where the window's does."""
+        """The inputs of a whole window; ``tracked.tick`` must count from the window's origin."""
+        # Ids a b c d, padded to 0 0 0 a b c d: one_before is 0 a b c, two_before is 0 0 a b.
         padded = np.concatenate((np.full(len(BEFORE), PAD_ID, np.int64), ids))
         before = {
             name: padded[len(BEFORE) - back : len(padded) - back]
@@ -93,12 +97,12 @@ class Inputs:
         )
 
     def __getitem__(self, rows: slice) -> Inputs:
-        """The same of some of the tokens."""
+        """The inputs of some of the tokens."""
         columns: dict[str, Any] = {name: array[rows] for name, array in self}
         return Inputs(**columns)
 
     def told(self, index: int) -> Told:
-        """Of one token what `Decoder.put` takes."""
+        """One token's inputs in the form that `Decoder.put` takes."""
         sounding = sum(1 << int(pitch) for pitch in np.flatnonzero(self.sounding_now[index]))
         numbers = {name: int(array[index]) for name, array in self if name != MULTI_HOT}
         return {**numbers, MULTI_HOT: sounding}
@@ -110,22 +114,24 @@ class Inputs:
 
 INPUTS = tuple(field.name for field in fields(Inputs))
 MULTI_HOT, TICK = "sounding_now", "tick"
-ROTARY_ROW = "rotary_row"  # the graph's input that says where in the cache a token goes
-LOOKED_UP = tuple(name for name in INPUTS if name not in (MULTI_HOT, TICK))  # a row of a table each
+ROTARY_ROW = "rotary_row"  # the graph's input with each token's row in the tables cos and sin
+# The inputs of which each value is the row of a table in the model.
+LOOKED_UP = tuple(name for name in INPUTS if name not in (MULTI_HOT, TICK))
 BEFORE = ("one_before", "two_before", "three_before")
 
 
 def unpack_sounding(packed: NDArray[np.uint8], pitches: int) -> NDArray[np.float32]:
-    """uint8 [..., ceil(pitches/8)] to float32 [..., pitches] of zeros and ones."""
+    """Unpacks uint8 [..., ceil(pitches/8)] into float32 [..., pitches] of zeros and ones."""
     bits = np.unpackbits(packed, axis=-1, count=pitches, bitorder="little")
     return bits.astype(np.float32)
 
 
 class Recorder:
-    """Collects what `Tracked` has of each token from a `MusicState`.
+    """Collects a row of `Tracked` for each token, read from a `MusicState`.
 
     Attributes:
-        rows: a token's values by the names of `Tracked`; ``sounding_now`` as in `MusicState`.
+        rows: for each token, its values by the names of `Tracked`; ``sounding_now`` is the integer
+            of `MusicState.sounding`.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -136,7 +142,7 @@ class Recorder:
         self._bytes = (vocabulary.pitches + 7) // 8
 
     def record(self, state: MusicState, bars_left: int = 0) -> None:
-        """Appends the row of the token that ``state`` took last."""
+        """Appends a row for the last token that ``state`` took."""
         self.rows.append(
             {
                 "position_in_bar": max(state.position, 0),
@@ -148,10 +154,11 @@ class Recorder:
         )
 
     def tracked(self, start: int = 0, stop: int | None = None, prefix: int = 0) -> Tracked:
-        """The rows from ``start`` to ``stop``, behind ``prefix`` tokens that no music precedes.
+        """The rows from ``start`` to ``stop`` as arrays.
 
         Args:
-            prefix: with it the ticks count from the first of the rows.
+            prefix: how many tokens without music, such as BOS and the style, stand before the rows.
+                If there are any, the ticks count from the first of the rows.
         """
         rows = self.rows[start:stop]
         origin = rows[0][TICK] if prefix and rows else 0

@@ -1,14 +1,15 @@
-"""The memory of a piece: which id would repeat what it has done, and how far to believe that.
+"""The memory of a piece: which id would repeat what came before, and with what probability.
 
-A second predictor beside the model, which does not copy at its size (LOG.md). In a bar that the
-plan of form says returns, it names what the earlier bar has at this place; in a new bar, what
-followed the longest suffix that came before. The sampler mixes the two predictors::
+The memory is a second predictor beside the model, because a model of this size does not copy
+(LOG.md). It names one id as the next. In a bar that the plan of form marks as a return, that is the
+id that the earlier bar has at this place. In a new bar, it is the id that followed the last
+occurrence of the longest suffix of the piece so far. The sampler mixes the two predictors::
 
     p(id) = (1 - weight) model(id) + weight [id is the named one]
 
 as short- and long-term models are mixed in IDyOM (Pearce 2005). The weights were fitted on real
-pieces and stand in the bundle. Works over the whole piece, at some microseconds an id; a function
-of the ids so far and of the plan alone.
+pieces and are stored in the bundle. The memory reaches back over the whole piece and takes some
+microseconds an id. What it names depends on the ids so far and on the plan alone.
 """
 
 from __future__ import annotations
@@ -20,27 +21,32 @@ from music.form import LEVELS, Plan
 from music.repeats import NOTHING, Bars, Suffix
 from music.tracker import TEMPO, MusicState, Vocabulary
 
-SUFFIX_LENGTHS = (3, 5, 8, 14, 24, 48, 96)  # the longest of each class, the last has no limit
+# The longest suffix of each class, in ids; the class after these has no limit.
+SUFFIX_LENGTHS = (3, 5, 8, 14, 24, 48, 96)
 SUFFIX_CLASSES = len(SUFFIX_LENGTHS) + 1
-RUNS = (0, 3, 15)  # ids in a row that were the named one: the most of each class
+RUNS = (0, 3, 15)  # the longest run of each class: ids in a row that were the named ones
 RUN_CLASSES = len(RUNS) + 1
-COPY_LENGTH = 9  # ids of a suffix from which on going on with it is a copy
-MOST_COPIES = 2  # in a row of the same music: its own copies would else be its history for ever
+# An id counts as copied if it is the one that followed a suffix of at least so many ids.
+COPY_LENGTH = 9
+# The same music may be copied so many times in a row. Without a limit a piece would take its own
+# copies for its history, and copy them for ever.
+MOST_COPIES = 2
 
 
 def class_of(number: int, limits: Sequence[int]) -> int:
-    """How many of the ascending ``limits`` the number exceeds."""
+    """How many of the ascending ``limits`` the number exceeds: 4 exceeds one of (3, 5, 8)."""
     return sum(number > limit for limit in limits)
 
 
 @dataclass(frozen=True)
 class CopyWeights:
-    """What the named id weighs in the mixture.
+    """The weight of the named id in the mixture, in each situation.
 
     Attributes:
         suffix: [SUFFIX_CLASSES] by the length of the suffix, in pieces without a plan.
-        suffix_in_new_bars: the same, in bars that a plan says are new.
-        plan: [levels][RUN_CLASSES] by the plan's level and by how many named ids in a row came.
+        suffix_in_new_bars: the same, in bars that a plan marks as new.
+        plan: [levels][RUN_CLASSES] by the plan's level, and by how many ids in a row were the named
+            ones.
     """
 
     suffix: Sequence[float]
@@ -62,12 +68,12 @@ class Memory:
     """Follows one sequence: the bars of its prompt, then its piece.
 
     Args:
-        plan: of all bars, those of the prompt included; None for a piece without one.
+        plan: the plan of all bars, those of the prompt included; None for a piece without one.
 
     Attributes:
-        named: the id that a copy would go on with, or `NOTHING`.
-        weight: of that id in the mixture, 0 to below 1.
-        lag: bars back to the bar that this one returns to; 0 in a new bar.
+        named: the id with which a copy would continue, or `NOTHING`.
+        weight: the weight of that id in the mixture, from 0 to below 1.
+        lag: how many bars back the bar lies that this one returns to; 0 in a new bar.
     """
 
     def __init__(
@@ -86,30 +92,34 @@ class Memory:
             [level[class_of(run, RUNS)] for run in range(RUNS[-1] + 2)] for level in weights.plan
         ]
         self._suffix = Suffix()
-        self._copies: list[int] = []  # beside each id: how often in a row it has been copied
-        self._run = 0
+        # For each id of the piece, how many copies deep it is: 0 for new music, 1 for a copy of new
+        # music, 2 for a copy of such a copy.
+        self._copies: list[int] = []
+        self._run = 0  # how many ids in a row were the named ones, in bars that return
         self._in_piece = False
 
     def begin_piece(self) -> None:
-        """What follows is the piece. The suffix is looked for in the piece alone."""
+        """Marks the end of the prompt: suffixes are looked for only in the ids from here on."""
         self._in_piece = True
 
     def step(self, token: int, state: MusicState) -> None:
         """Takes the next id and the tracker's state after it."""
-        if state.kind == TEMPO:  # only a piece's first bar has one
-            return
+        if state.kind == TEMPO:
+            return  # only a piece's first bar has one, so it is no part of what may return
         if self.lag and self.named:
             self._run = self._run + 1 if token == self.named else 0
         self.bars.step(token, state)
         if not self._in_piece:
             return
         suffix = self._suffix
+        # ``suffix`` still holds what it predicted before this id: was the prediction taken?
         copied = suffix.length >= COPY_LENGTH and token == suffix.token
         self._copies.append(self._copies[suffix.source] + 1 if copied else 0)
         suffix.step(token)
         self._look(state)
 
     def _look(self, state: MusicState) -> None:
+        # In a bar that the plan marks as a return the plan names the next id, else the suffix does.
         bar, plan, suffix = self.bars.now, self._plan, self._suffix
         self.lag = plan.lags[bar] if plan is not None and bar < len(plan.lags) else 0
         if plan is not None and self.lag:

@@ -1,4 +1,4 @@
-"""The notes that token ids stand for, as the features of music take them.
+"""Decodes token ids into the notes on which the features of music are computed.
 
 Depends on neither a bundle nor where the ids come from.
 """
@@ -14,9 +14,11 @@ from music.tracker import BAR, DURATION, TICKS_PER_BEAT, TIMESIG, MusicState, Vo
 
 
 def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, MusicState]:
-    """The notes of a piece, None where there is none, and the state after them.
+    """The notes of a piece, or None if it has none, and the state after its last id.
 
-    ``ids`` are those behind BOS and style; a tick of the notes is 1/12 of a quarter note.
+    ``ids`` are those behind BOS and style. A tick of the notes is 1/12 of a quarter note, whereas a
+    tick of the state is 1/12 of a beat, which may be an eighth: both are converted by way of
+    quarter notes.
     """
     state = MusicState(vocabulary)
     notes: list[tuple[int, int, int, int]] = []  # onset, pitch, duration, program
@@ -31,7 +33,7 @@ def music_of(ids: Iterable[int], vocabulary: Vocabulary) -> tuple[Music | None, 
             length = vocabulary.value[token] * state.tick_quarters
             start, ticks = (round(TICKS_PER_QUARTER * quarters) for quarters in (onset, length))
             pitch = int(vocabulary.value[state.last_pitch])
-            # a 12th of an eighth is less than half a tick, and a note has at least one
+            # A tick of an eighth is half a tick here and rounds to 0, but a note has at least one.
             notes.append((start, pitch, max(1, ticks), state.program))
         elif state.kind == TIMESIG:
             beat_quarters = TICKS_PER_BEAT * state.tick_quarters

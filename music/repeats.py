@@ -1,8 +1,9 @@
-"""What a piece has done before: its bars by place, and the longest suffix that came earlier.
+"""Two ways to find the id that would repeat earlier music: by place in a bar, and by suffix.
 
-Both name the id that would come next if the music went on as it did there. They follow the ids of
-one piece at a few microseconds an id; they know what tokens mean, and nothing of models, plans or
-how far a name is to be believed (`memory.py`).
+`Bars` looks at the same place of an earlier bar, `Suffix` at the longest suffix of the ids that
+occurred before. Both name the id that would come next if the music continued as it did there. They
+take a few microseconds an id. Depends on neither models nor plans; how much weight a named id gets
+is decided in `memory.py`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from music.tracker import (
 )
 
 NOTHING = 0  # PAD: no id is named
-# A place in a bar is one number that ascends with its ids: position, program, pitch.
-_POSITION, _PROGRAM = 14, 8  # bits below
-_PROGRAMS = (1 << _POSITION - _PROGRAM) - 1
+# A place in a bar is one number, which ascends from id to id within the bar. It holds, from the
+# highest bits to the lowest: position + 1; program rank + 1 (6 bits); 2 * pitch + 2 for a pitch,
+# and 1 more for its duration (8 bits). Pitches count from the lowest that has an id. A part that is
+# not known yet is 0. Example: pitch 3 of program 0 at position 0 is at
+# (1 << 14) + (1 << 8) + 8 = 16648, and its duration is at 16649.
+_POSITION, _PROGRAM = 14, 8  # how many bits lie below the position, and below the program
+_PROGRAMS = (1 << _POSITION - _PROGRAM) - 1  # mask of a program, shifted to the lowest bits
 
 
 class Bars:
@@ -36,12 +41,12 @@ class Bars:
         self._program_ids = vocabulary.program_ids
         self._program_rank = vocabulary.program_rank
         self._tokens: list[list[int]] = []
-        self._places: list[list[int]] = []  # of the same ids, ascending
+        self._places: list[list[int]] = []  # the places of the same ids, ascending in each bar
         self._place = self._position = 0
 
     @property
     def now(self) -> int:
-        """Number of the bar that goes on, from 0; -1 before the first."""
+        """Number of the present bar, from 0; -1 before the first."""
         return len(self._tokens) - 1
 
     def step(self, token: int, state: MusicState) -> None:
@@ -61,27 +66,32 @@ class Bars:
             self._places.append([])
             self._place = self._position = 0
         elif kind == TIMESIG:
-            self._place = 1
+            self._place = 1  # behind the bar line at 0, before every position
         self._tokens[-1].append(token)
         self._places[-1].append(self._place)
 
     def named(self, bar: int, state: MusicState, shift: int = 0) -> int:
-        """The first id that an earlier bar has beyond the present place; `NOTHING` for none.
+        """The id with which the present bar would continue if it repeated an earlier one.
 
-        Its pitches count as ``shift`` semitones higher than they are.
+        It is the first id of the earlier bar beyond the present place, or the next bar line if
+        there is none. After a pitch it is the duration that the same pitch has there, or else that
+        of another pitch at the same position. Where the two bars are in different programs, it is
+        the id that switches to the earlier bar's program. `NOTHING` if no id fits.
 
-        Behind its last id that is the next bar line. After a pitch it is the length that the same
-        pitch has there, or another pitch at the same position. Where the two bars are in
-        different programs, it is the token that goes over to the earlier bar's.
+        Args:
+            shift: the earlier bar's pitches count as so many semitones higher than they are.
         """
         tokens, places, place = self._tokens[bar], self._places[bar], self._place
         pitch = place & (1 << _PROGRAM) - 1
-        if shift and pitch:  # where the note would be that is here
+        # A pitch p of the earlier bar is p + shift here. So in the earlier bar the last note lies
+        # ``shift`` pitches lower: two units each, kept within the 8 bits.
+        if shift and pitch:
             place += max(1, min(pitch - 2 * shift, (1 << _PROGRAM) - 1)) - pitch
         at = bisect_right(places, place)
         if state.kind == PITCH:
             if at < len(tokens) and places[at] == place + 1:
                 return tokens[at]
+            # The last duration before this place, or that of the next pitch after it.
             for near in (at - 1, at + 1):
                 if (
                     0 <= near < len(tokens)
@@ -95,7 +105,7 @@ class Bars:
         token = tokens[at]
         kind = self._kinds[token]
         if kind == PROGRAM and self._program_rank[token] == state.program:
-            # it is in force already
+            # That program is in force already, so its pitch comes next.
             return self._moved(tokens[at + 1], shift) if at + 1 < len(tokens) else NOTHING
         if kind == PITCH:
             program = (places[at] >> _PROGRAM & _PROGRAMS) - 1
@@ -105,20 +115,23 @@ class Bars:
         return token
 
     def _moved(self, pitch_id: int, shift: int) -> int:
-        """The id of the pitch that is so many semitones higher."""
+        """The id of the pitch ``shift`` semitones higher; `NOTHING` if it has no id."""
         moved = pitch_id + shift
         return moved if self._first_pitch <= moved < self._end_pitch else NOTHING
 
 
 class Suffix:
-    """The longest suffix of the ids so far that occurred before, and the id that followed it there.
+    """The longest suffix of the ids so far that occurred before, and the id that followed it.
 
-    Of several places the most recent counts. The last `SHORTEST` ids are looked up in a table, and
-    at most `MOST` of the places found are then followed id by id.
+    If it occurred in several places, the most recent one counts. The last `SHORTEST` ids are looked
+    up in a table, and at most `MOST` of the places found are then followed id by id.
+
+    Example: after the ids 1 2 3 4 5 9 1 2 3 4 the suffix is 1 2 3 4, and the id that followed is 5.
 
     Attributes:
-        token: that id, or `NOTHING`; ``source`` where in ``ids`` it stands.
-        length: ids of the suffix; 0 for none.
+        token: the id that followed, or `NOTHING`.
+        source: the index of that id in ``ids``.
+        length: how many ids the suffix has; 0 if there is none.
     """
 
     SHORTEST = 4
@@ -128,12 +141,15 @@ class Suffix:
         self.ids: list[int] = []
         self.token = NOTHING
         self.length = self.source = 0
-        self._ends: dict[tuple[int, ...], list[int]] = {}  # of the last SHORTEST ids
-        self._active: dict[int, int] = {}  # end of an earlier occurrence -> its length
+        # SHORTEST ids -> the indices at which they ended, so far
+        self._ends: dict[tuple[int, ...], list[int]] = {}
+        # index at which an earlier occurrence of the suffix ends -> length of that suffix
+        self._active: dict[int, int] = {}
 
     def step(self, token: int) -> None:
         """Takes the next id."""
         ids, shortest = self.ids, self.SHORTEST
+        # Occurrences that this id continues grow by one; all others are over.
         active = {end + 1: n + 1 for end, n in self._active.items() if ids[end + 1] == token}
         ids.append(token)
         here = len(ids) - 1

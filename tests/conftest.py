@@ -205,11 +205,10 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
-    """The real bundle and functions in a local AWS, and deploy.sh's outputs.
+    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs.
 
-    One deployment for all tests of a process: each leaves it as it was, but for pieces of its days.
     With the AWS CLI forked rather than started: test_run.py starts it as ./run.sh does.
     """
     from local_aws.runtime import ensure_runtime
