@@ -1,7 +1,7 @@
 """Finds the MIDI files of an archive: their styles, their groups, and which are not to be read.
 
-Nothing is dropped silently: a file that is no use comes back with the reason. Knows folders,
-manifests and reserved.txt; does not open a file as MIDI.
+Nothing is dropped silently: a file that cannot be used comes back with the reason. Depends on
+neither MIDI nor how pieces are cleaned: no file is opened as MIDI.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Source:
     """One file to read: its style, and the group that must stay on one side of the split.
 
     ``why`` is set when the file is not to be read; ``facts`` is its row of a manifest;
-    ``collection`` is the folder right below the archive's, to count by.
+    ``collection`` is the top-level folder of the archive that it is in, for counts.
     """
 
     path: Path
@@ -141,7 +141,7 @@ def _source(path: Path, folder: Path, row: Mapping[str, str], reserved: Reserved
     group = f"{row['manifest']}:{row['group']}" if row.get("group") else ""
     collection = inside[0] if len(inside) > 1 else folder.name
     source = Source(path, style, group, collection=collection, facts=row)
-    if not path.is_file():  # a pipe would never end
+    if not path.is_file():  # reading a pipe would never end
         kind = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "no file"
         source.why = f"unreadable: {kind}"
         return source

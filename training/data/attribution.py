@@ -1,6 +1,7 @@
-"""Who typeset the pieces that a model was trained on, under which licence.
+"""Who typeset the pieces that a model was trained on, and under which licence.
 
-CC BY and CC BY-SA ask for it. Takes the facts from the manifests' rows; knows no music.
+CC BY and CC BY-SA require that they are named. The facts come from the rows of the manifests.
+Depends on neither MIDI files nor models.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterable
 
 from training.data.archive import Source
 
-# By licence, then typesetter: pieces, each by its title and 0, and collections, each with how many
-# pieces of it there are. The licence is empty where the files name none.
+# Credits[licence][typesetter]: single pieces by title, each with the number 0, and collections by
+# name, each with the number of its pieces. The licence is empty where the files name none.
 Credits = dict[str, dict[str, dict[str, int]]]
 
 PIECE_PAGE = "https://www.mutopiaproject.org/cgibin/piece-info.cgi?id="
@@ -32,7 +33,7 @@ _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+), ")  # of a source such as "OpenSco
 
 
 def credits_of(sources: Iterable[Source]) -> Credits:
-    """Whom the licences of the pieces ask to name, and counts of what has no licence.
+    """Whom the licences of the pieces ask to name, and how many files have no licence.
 
     A piece of several files is named once. A repository is named instead of its pieces.
     """
@@ -57,7 +58,7 @@ def credits_of(sources: Iterable[Source]) -> Credits:
 
 
 def together(several: Iterable[Credits]) -> Credits:
-    """All that is credited in any of them; of two counts of a collection the greater."""
+    """All that is credited in any of them. Of two counts of a collection, the greater is kept."""
     merged: Credits = {}
     for one in several:
         for licence, typesetters in one.items():
@@ -96,7 +97,7 @@ def _piece(source: Source) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line without what Markdown would read as its own."""
+    """The text on one line, without characters that have a meaning in Markdown."""
     return " ".join(re.sub(r"[;|\[\]<>`*_]", " ", text).split())
 
 

@@ -1,6 +1,6 @@
-"""The notebook's pictures: what a dataset holds, and a training run while it goes on.
+"""The notebook's pictures: what a dataset holds, and the loss of a training run in progress.
 
-Knows matplotlib and the shapes of reports, datasets and log rows; trains and reads nothing.
+Depends on neither the trainer nor MIDI files.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def draw_token_kinds(dataset: Dataset, vocabulary: Vocabulary, axes: Axes) -> No
 
 
 def loss_figure(rows: Sequence[LogRow], steps: int) -> Figure:
-    """The loss so far, against a run of ``steps``."""
+    """The loss so far, over the steps of the whole run."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], marker=".")
@@ -80,13 +80,13 @@ def remaining(rows: Sequence[LogRow], steps: int) -> str:
 
 
 class LiveLoss:
-    """A picture of the loss that is drawn anew while `train` calls it with its rows.
+    """A picture of the loss that is redrawn while `train` calls it with the rows of its log.
 
     Args:
         steps: of the whole run.
         log: the run's ``.jsonl``, so that a resumed run shows its beginning too.
         show: is given each new figure; in a notebook, what updates a display.
-        every_s: at least so long between two pictures, but for the last.
+        every_s: the least time between two pictures; the last one does not wait.
     """
 
     def __init__(
@@ -98,7 +98,10 @@ class LiveLoss:
         self._shown_at = -every_s
 
     def __call__(self, row: LogRow) -> None:
-        """Takes a row; rows of a run that was killed after its last checkpoint give way."""
+        """Takes a row in place of those of the same and later steps.
+
+        Such rows are left by a run that was killed after its last checkpoint.
+        """
         self.rows = [earlier for earlier in self.rows if earlier["step"] < row["step"]] + [row]
         now = time.monotonic()
         if now - self._shown_at >= self._every_s or row["step"] >= self.steps:

@@ -1,8 +1,8 @@
-"""From folders of MIDI to arrays that a trainer can draw windows from.
+"""Turns folders of MIDI into arrays that a trainer can draw windows from.
 
 Cleans and tokenizes files on all cores, keeps near-duplicates on one side of the split, computes
-the model's inputs with the sampler's own tracker, and caches the result. Knows nothing of
-the model, nor of how the split is made (held_out.py).
+the model's inputs with the sampler's own tracker, and caches the result. Depends on neither the
+model nor the rule of the split (held_out.py).
 
     python -m training.data.dataset --data FOLDER [--data FOLDER ...] --out dataset.npz
 """
@@ -63,15 +63,15 @@ __all__ = [
 
 MIN_NOTES = 60
 MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
-FEW_FILES = 64  # read in this process: starting others takes longer
+FEW_FILES = 64  # fewer are read in this process: starting others takes longer
 
 
 @dataclass
 class Piece:
     """One tokenized piece; ``why`` is set when it was left out.
 
-    ids: int16 [T], ``BOS style ... EOS``, and what the tracker says after each. forbidden: how
-    often the grammar would not have let one kind of id follow another.
+    ids: int16 [T], ``BOS style ... EOS``. tracked: what the tracker says after each id. forbidden:
+    by "KIND after KIND", how many ids the grammar would have forbidden.
     """
 
     source: Source
@@ -106,11 +106,11 @@ class _Tokens:
         return recorder.tracked(), forbidden
 
 
-_tokens = lru_cache(_Tokens)
+_tokens = lru_cache(_Tokens)  # one for the process
 
 
 def read_piece(source: Source) -> Piece:
-    """Cleans and tokenizes one file; what can't be used comes back with ``why``."""
+    """Cleans and tokenizes one file; if it cannot be used, the piece's ``why`` says the reason."""
     piece = Piece(source, why=source.why)
     if piece.why:
         return piece
@@ -151,9 +151,9 @@ def _read_into(piece: Piece) -> None:
 class Dataset:
     """All pieces end to end, each ``BOS style ... EOS``.
 
-    ids int16 [N]; what the tracker says of each [N]; starts int64 [pieces + 1]; per piece the style
-    id, notes, seconds and whether it is for validation or for the test: never both, and a training
-    piece neither. credits: whom the pieces' licences ask to name.
+    ids int16 [N]; tracked: what the tracker says after each [N]; starts int64 [pieces + 1]; for
+    each piece its style id, notes, seconds, name and whether it is for validation or for the test:
+    never for both, and a training piece for neither. credits: whom the licences ask to name.
     """
 
     ids: NDArray[np.int16]
@@ -194,13 +194,13 @@ class Dataset:
             return cls(tracked=Tracked(**{k: arrays[k] for k in TRACKED}), **fields)
 
     def sha256(self) -> str:
-        """Of the pieces and their split: what a training learned and what it must not have seen."""
+        """A hash of the pieces and their split: of what a training learns and must not see."""
         digest = hashlib.sha256(self.ids.tobytes())
         digest.update(self.validation.tobytes() + self.test.tobytes())
         return digest.hexdigest()
 
     def provenance(self) -> Training:
-        """What a model trained on this says of it."""
+        """The record that a model trained on this dataset keeps of it."""
         return Training(
             self.sha256(), int(self.training.sum()), len(self.ids), credits=self.credits
         )
@@ -229,7 +229,7 @@ def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
 
 @dataclass
 class Prepared:
-    """A dataset, what is to say of it, and the files that are in it."""
+    """A dataset, the report on it, and the files that are in it."""
 
     dataset: Dataset
     report: Report
@@ -250,7 +250,8 @@ def prepare(
 ) -> Prepared:
     """Reads every folder, writes the dataset to ``out`` and its report beside it, as JSON.
 
-    A dataset that was made of the same files by the same code is taken as it is, unless ``fresh``.
+    An existing dataset of the same files, made by the same code, is used as it is, unless
+    ``fresh``.
 
     Raises:
         ValueError: a folder without MIDI, a manifest that cannot be read, or no usable piece.
@@ -311,7 +312,8 @@ def _read_all(sources: list[Source], workers: int) -> list[Piece]:
                 pieces.append(read_piece(source))
                 progress.update()
             return pieces
-        # Not by fork: torch, which miditok imports, has threads, and a copy of their locks hangs.
+        # Spawned, not forked: torch, which miditok imports, has threads, and a forked process would
+        # hang on its copies of their locks.
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             for piece in pool.map(read_piece, sources, chunksize=16):
                 pieces.append(piece)
@@ -320,7 +322,7 @@ def _read_all(sources: list[Source], workers: int) -> list[Piece]:
 
 
 def _fingerprint(sources: list[Source]) -> str:
-    """Of the files and of all code that decides what becomes of them."""
+    """A hash of the files and of all code that decides what becomes of them."""
     digest = hashlib.sha256(version("miditok").encode())
     digest.update(version("symusic").encode())
     modules = (

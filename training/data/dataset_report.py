@@ -1,6 +1,6 @@
-"""What went into a dataset and what did not: for the terminal, as Markdown and as JSON.
+"""What went into a dataset and what was left out: for the terminal, as Markdown and as JSON.
 
-Knows pieces and their reasons; not how they were read.
+Depends on neither MIDI files nor how they were read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Report:
         fingerprint: of the files and the code that the dataset was made of.
         styles, collections: per name, ``pieces``, ``notes``, ``minutes`` and ``tokens``.
         seconds: lengths of the kept pieces, as the quantiles 0, 10, 50, 90 and 100 %.
-        left_out: per reason, the paths, each with what more there is to say.
-        mended: per repair that the reader made, the paths of the kept pieces.
-        forbidden: per transition, tokens that the sampler's grammar would not have let through.
+        left_out: per reason, the paths, each with the details of the reason, if there are any.
+        mended: per repair that the reader made, the paths of the kept pieces, as in left_out.
+        forbidden: per transition, how many tokens the sampler's grammar would have forbidden.
     """
 
     fingerprint: str
@@ -109,7 +109,7 @@ def totals(names: Sequence[str], numbers: Mapping[str, Any]) -> dict[str, dict[s
 
 
 def by_reason(reasons: Iterable[tuple[str, Path]]) -> dict[str, dict[str, str]]:
-    """Paths per reason, the commonest first; what was unreadable says more for each path."""
+    """Paths per reason, the commonest first; each unreadable path comes with the details."""
     paths: dict[str, dict[str, str]] = defaultdict(dict)
     for why, path in reasons:
         kind, _, more = why.partition(": ")

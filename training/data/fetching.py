@@ -1,6 +1,6 @@
-"""What all fetching of public music shares: clones, manifests, and the error with its way round.
+"""What all modules share that fetch public music: clones, manifests and an error class.
 
-Knows neither sources nor music.
+Depends on neither the sources nor the music.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ CLONE_TIMEOUT_S = 1800
 
 
 class FetchError(RuntimeError):
-    """A source cannot be fetched; the message names it and the way round."""
+    """A source cannot be fetched; the message names it and what to do instead."""
 
 
 def cloned(url: str, folder: Path, places: Collection[str]) -> Path:
-    """A shallow clone of ``url`` in ``folder`` that has only ``places``; all without any."""
+    """Clones ``url`` shallowly into ``folder``, with only its folders ``places`` (none: all)."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     clone = ["git", "clone", "--quiet", "--depth", "1", "--filter=blob:none"]
     commands: list[Sequence[str | Path]] = [[*clone, url, folder]]

@@ -1,7 +1,8 @@
-"""Which pieces are held out of training: for validation, to choose by, and for the test, to report.
+"""Which pieces are held out of training, for validation and for the test.
 
-Whole groups are held out, since the pieces of a group share their music. Knows files, hashes and
-groups; neither notes nor tokens.
+Validation pieces serve to choose between models, test pieces to report on the chosen one. Whole
+groups are held out, since the pieces of a group share their music. Depends on neither notes nor
+tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FEWEST_HELD_OUT_SHARE = 0.02  # of all groups
 LARGEST_GROUP = 4  # pieces; a larger group would take too much from training
 TEST_PIECES_FILE = Path(__file__).with_name("test_pieces.txt")
 
-HASHED_NAMES = "[0-9a-f]" * 8 + "-*"  # of the files that `copy` writes
+HASHED_NAMES = "[0-9a-f]" * 8 + "-*"  # pattern of the names that `copy` gives to files
 
 Mask = NDArray[np.bool_]
 
@@ -35,9 +36,9 @@ def split(
     """Which pieces are for validation and which for the test, bool [pieces] each.
 
     A group with a listed piece is for the test. Of the other groups about 4 %, and at least 2 %,
-    are held out: those whose first file has a name with a low hash. Another digit of the hash says
-    whether they are for validation or for the test, so that a group stays where it is when files
-    are added. The lowest one is for validation if no other is.
+    are held out: those whose first file has a name with a low hash. Another digit of the hash
+    decides between validation and test. So a group stays where it is when files are added. If the
+    digits leave no group for validation, the one with the lowest hash is.
 
     Args:
         groups: the group number of each piece, from `near_duplicates.grouped`.
@@ -58,8 +59,9 @@ def split(
             digests[group] = hashlib.sha256(source.path.name.encode()).hexdigest()
     sizes = Counter(groups)
     small = sorted((g for g in digests if sizes[g] <= LARGEST_GROUP), key=digests.__getitem__)
+    # The first eight digits, as a number below 2^32, are below the limit for about that share.
     drawn = sum(int(digests[g][:8], 16) < HELD_OUT_SHARE * 2**32 for g in small)
-    # The draw may take too few of a small collection. A single group is to train on.
+    # Of a small collection the draw may take too few. A single group is always trained on.
     fewest = math.ceil(FEWEST_HELD_OUT_SHARE * len(digests)) if len(digests) > 1 else 0
     held_out = small[: max(drawn, fewest)]
     even = [g for g in held_out if int(digests[g][8], 16) % 2 == 0]

@@ -1,8 +1,9 @@
 """Plans of form and shares of an archive, read off the pieces of a dataset.
 
-For each bar of a piece: is it new, or as which earlier bar, and how exactly? The best reading of a
-whole piece is found by Viterbi, so that sections stay together and a single lucky bar stays new.
-No note of a piece is in its plan. Knows datasets and `music.form`; not models.
+A plan says of each bar of a piece whether it is new or which earlier bar it returns to, and how
+exactly. The best reading of a whole piece is found by the Viterbi algorithm, so that sections stay
+together, and a single bar that happens to be like an earlier one stays new. A plan holds no note of
+the piece. Depends on no model.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from music.tracker import BAR, DURATION, PITCH, TEMPO, TIMESIG, Vocabulary
 from training.data.dataset import Dataset
 
 LEAST = 0.5  # likeness of a bar that returns
-WORTH = 0.55  # likeness at which to return is worth as much as to be new
-SWITCH = 0.35  # cost of taking up a lag: one exact bar alone pays it, one loose bar does not
-LEVELS = (0.8, 0.97)  # likeness: loose below the first, exact from the second on
-TRANSPOSING = 0.1  # likeness that a transposed return must have more than one that is not
+WORTH = 0.55  # likeness at which returning is worth as much as being new
+SWITCH = 0.35  # cost of another lag: one exact bar alone is worth it, one loose bar is not
+LEVELS = (0.8, 0.97)  # likeness: loose below the first, exact from the second on, else varied
+TRANSPOSING = 0.1  # how much likeness a transposed return must have more than an untransposed one
 MOST_TRANSPOSED_LAG = 16  # bars
 MOST_SHIFT = 24  # semitones
-FEWEST_TRANSPOSED = 4  # notes of a bar
-MOST_LAG = 255  # bars; what returns from farther back is new
-FEWEST_BARS = 6
+FEWEST_TRANSPOSED = 4  # notes in a bar that may be a transposed return
+MOST_LAG = 255  # bars; what returns from farther back counts as new
+FEWEST_BARS = 6  # of a piece whose plan is kept
 
 Bar = frozenset[tuple[int, int, int]]  # (position, program, pitch) of its notes
 
 
 @dataclass(frozen=True)
 class PieceOfDataset:
-    """A piece's ids behind BOS and style and before EOS, each with position and program."""
+    """A piece's ids without BOS, style and EOS, with the position and program of each."""
 
     style: str
     ids: list[int]
@@ -58,7 +59,7 @@ def pieces_of(
 
 
 def training_pieces(dataset: Dataset) -> NDArray[np.int64]:
-    """Their numbers: neither validation nor test."""
+    """The numbers of the pieces that are for neither validation nor the test."""
     return np.flatnonzero(~(dataset.validation | dataset.test))
 
 
@@ -79,11 +80,15 @@ def bars_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> tuple[list[Bar], l
 
 
 def likeness(bars: Sequence[Bar], metres: Sequence[str]) -> NDArray[np.float64]:
-    """[bars, bars]: shared notes over all notes of two bars; 0 for empty ones and other metres."""
+    """[bars, bars]: how alike two bars are: the notes that both have over those that either has.
+
+    0 for empty bars, and for bars of different metres.
+    """
     names: dict[tuple[int, int, int], int] = {}
     for bar in bars:
         for note in bar:
             names.setdefault(note, len(names))
+    # has[bar, note] is 1 where the bar has the note, so has @ has.T counts shared notes
     has = np.zeros((len(bars), max(1, len(names))), np.float32)
     for number, bar in enumerate(bars):
         has[number, [names[note] for note in bar]] = 1
@@ -102,11 +107,12 @@ def transposed(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """[bars, bars] each: the likeness when the earlier bar is transposed, and by how much.
 
-    Up to `MOST_TRANSPOSED_LAG` bars back. Lowest or highest notes are laid on one another; a bar
-    of fewer than `FEWEST_TRANSPOSED` notes is like too many others.
+    Looks up to `MOST_TRANSPOSED_LAG` bars back. Two shifts are tried: those that align the lowest
+    and the highest notes. Bars of fewer than `FEWEST_TRANSPOSED` notes are like too many others,
+    and are left out.
     """
     likest, shifts = np.zeros(alike.shape), np.zeros(alike.shape, np.int64)
-    # a note as one number, so that to transpose it is to add
+    # A note as one number with the pitch in its lowest bits, so that adding transposes it.
     notes = [{at << 24 | program << 12 | pitch for at, program, pitch in bar} for bar in bars]
     edges = [
         [edge(pitch for _, _, pitch in bar) for edge in (min, max)] if bar else [] for bar in bars
@@ -115,6 +121,7 @@ def transposed(
         if len(bar) < FEWEST_TRANSPOSED:
             continue
         for then in range(max(0, now - MOST_TRANSPOSED_LAG), now):
+            # bars of too different sizes cannot reach `LEAST`
             if not LEAST <= len(notes[then]) / len(bar) <= 1 / LEAST or metres[now] != metres[then]:
                 continue
             for shift in {a - b for a, b in zip(edges[now], edges[then], strict=True)}:
@@ -127,10 +134,11 @@ def transposed(
 
 
 def lags_of(alike: NDArray[np.float64]) -> list[int]:
-    """The lag of each bar, 0 for new: the reading of [bars, bars] likeness that is worth most.
+    """The lag of each bar, 0 for new: the reading that is worth most, by the Viterbi algorithm.
 
-    A new bar is worth 0, one that returns its likeness less `WORTH`; another lag than the bar
-    before had costs `SWITCH`, to be new again costs nothing.
+    ``alike`` is the likeness [bars, bars]. A new bar is worth 0, and a bar that returns is worth
+    its likeness less `WORTH`. To change to another lag than that of the bar before costs `SWITCH`;
+    to be new again costs nothing.
     """
     count = len(alike)
     lags = np.arange(count)
@@ -140,18 +148,21 @@ def lags_of(alike: NDArray[np.float64]) -> list[int]:
         back = alike[bar, bar - 1 :: -1] if bar > 1 else alike[bar, :1]  # lags 1, 2, ... bar
         worth[bar, 1 : bar + 1] = np.where(back >= LEAST, back - WORTH, -np.inf)
     worth[:, MOST_LAG + 1 :] = -np.inf
+    # best[lag]: the worth of the best reading up to this bar in which this bar has that lag
     best = np.full(count, -np.inf)
     best[0] = 0.0
     came_from = np.zeros((count, count), np.int32)
     for bar in range(1, count):
+        # A bar has the lag of the bar before, or another one, taken up after the best reading.
         top = int(best.argmax())
         switched = best[top] - SWITCH
         stays = best >= switched
         came_from[bar] = np.where(stays, lags, top)
         came_from[bar, 0] = top
         before = np.where(stays, best, switched)
-        before[0] = best[top]
+        before[0] = best[top]  # to be new costs nothing
         best = before + worth[bar]
+    # back from the best end, along the lags that led there
     found = [0] * count
     lag = int(best.argmax())
     for bar in range(count - 1, -1, -1):
@@ -163,6 +174,7 @@ def lags_of(alike: NDArray[np.float64]) -> list[int]:
 def last_chord_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> LastChord:
     """Where in its bar the last chord is struck, how long it is held, and on which degree."""
     at = length = 0
+    # From the end backwards: the last chord is all notes at the position of the last one.
     for token, position in zip(reversed(piece.ids), reversed(piece.position), strict=True):
         kind = vocabulary.kind[token]
         if kind == DURATION:
@@ -179,12 +191,13 @@ def last_chord_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> LastChord:
 
 
 def plan_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> tuple[Plan, str]:
-    """The plan of a piece, of its first `MOST_BARS` bars at most, and its commonest metre."""
+    """The plan of a piece, or of its first `MOST_BARS` bars, and its commonest metre."""
     bars, metres = bars_of(piece, vocabulary)
     whole = len(bars) <= MOST_BARS
     bars, metres = bars[:MOST_BARS], metres[:MOST_BARS]
     alike = likeness(bars, metres)
     moved, by = transposed(bars, metres, alike)
+    # Transposed returns count less by `TRANSPOSING` while lags are chosen, but not for the levels.
     by[moved - TRANSPOSING <= alike] = 0
     alike = np.where(by != 0, moved - TRANSPOSING, alike)
     lags = lags_of(alike)
@@ -202,7 +215,10 @@ def plan_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> tuple[Plan, str]:
 def plans_and_archive(
     dataset: Dataset, vocabulary: Vocabulary
 ) -> tuple[dict[str, dict[str, list[str]]], dict[str, dict[str, dict[str, int]]]]:
-    """What a bundle says of the training pieces: ``plans`` and ``archive`` of `Bundle`."""
+    """What a bundle says of the training pieces: the ``plans`` and ``archive`` of `Bundle`.
+
+    plans[style][metre] is a list of plans as text; archive[style][metre][tempo] counts pieces.
+    """
     plans: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     archive: defaultdict[str, defaultdict[str, Counter[str]]] = defaultdict(
         lambda: defaultdict(Counter)

@@ -1,7 +1,8 @@
 """What a model was trained on from its very beginning, one training after the other.
 
-Whatever holds weights holds this as well, so that no data set and nobody whose licence asks to be
-named is forgotten, however often a model is trained further. Knows facts; no weights, no music.
+Every file that holds weights holds this history as well. So no data set is forgotten, and nobody
+whom a licence asks to name, however often a model is trained further. Depends on neither weights
+nor music.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Training:
     Attributes:
         pieces, dataset_tokens: of the data set.
         tokens: how many the model was trained on, all repetitions counted.
-        note: which pieces, from where, with which rights; the model card has it.
+        note: which pieces, from where, with which rights; printed in the model card.
     """
 
     dataset_sha256: str
@@ -40,7 +41,10 @@ History = tuple[Training, ...]
 
 
 def extended(history: History, training: Training) -> History:
-    """The history with one more training; more of the last one if that had the same data set."""
+    """The history with one more training.
+
+    If the last one was on the same data set, the two become one, whose tokens are added up.
+    """
     if not history or history[-1].dataset_sha256 != training.dataset_sha256:
         return (*history, training)
     *earlier, last = history

@@ -1,8 +1,8 @@
-"""Which pieces are kept for testing, so that no training set may hold them.
+"""Which pieces are reserved for testing, so that no training set may hold them.
 
-Knows the lines of reserved.txt and how a file is recognised as one of its pieces: by its bytes,
-its Bach work number, its folder in the Mutopia Project or the score that it was made from. Reads no
-MIDI.
+Reads the lines of reserved.txt, and recognizes a file as one of its pieces by its bytes, its Bach
+work number, its folder in the Mutopia Project or the score that it was made from. Depends on
+neither MIDI nor manifests.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mutopia_piece(path: str) -> str:
 
 @dataclass(frozen=True)
 class Reserved:
-    """The pieces kept for testing: hashes, Bach work numbers, Mutopia's folders, other scores."""
+    """The reserved pieces: hashes, Bach work numbers, Mutopia's folders, other scores."""
 
     hashes: frozenset[str] = frozenset()
     works: frozenset[str] = frozenset()
@@ -62,7 +62,7 @@ class Reserved:
                 key = value.lower()
             elif kind == "bach":
                 key = bach_work(value)
-            elif kind == "mutopia" and "/" in mutopia_piece(value):  # else all of a composer's
+            elif kind == "mutopia" and "/" in mutopia_piece(value):  # no folder of a composer
                 key = mutopia_piece(value)
             elif kind == "source" and ", " in value:
                 key = value
@@ -76,7 +76,7 @@ class Reserved:
 
     @classmethod
     def load(cls, path: Path = RESERVED_FILE) -> Reserved:
-        """Raises ValueError for a line that cannot be read: a piece would slip through."""
+        """Raises ValueError for a line that cannot be read: its piece would be trained on."""
         return cls.parse(path.read_text(encoding="utf-8").splitlines())
 
     def holds(self, path: Path, sha256: str = "", source: str = "") -> bool:

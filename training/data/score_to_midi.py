@@ -1,8 +1,8 @@
 """Turns a score that music21 reads into MIDI: repeats unfolded, bar lines on the metre.
 
-A pickup gets a rest before it, and a bar that is shorter or longer than its metre says gets a metre
-of its own length, since in MIDI a bar line is only where the metre puts one. Knows music21, which
-is not pinned, as only fetching needs it; knows neither where scores are nor their licences.
+In MIDI, bar lines are only where the metre puts them. So a pickup gets a rest before it, and a bar
+that is shorter or longer than its metre says gets a metre of its own length. Needs music21, which
+is not pinned, as only fetching needs it. Depends on neither the scores' places nor their licences.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from symusic.core import ScoreTick, TempoTick, TimeSignatureTick
 
-MOST_PARTIAL_BARS = 6  # pieces of one bar, as at a repeat sign in the middle of it
+MOST_PARTIAL_BARS = 6  # that make up one bar, as where a repeat sign divides it
 QPM = 90.0  # unless told otherwise
 
 
@@ -45,8 +45,8 @@ class Layout:
 def laid_out(bars: Sequence[Bar]) -> Layout:
     """Metres whose bar lines are those of ``bars``.
 
-    Example, with quarter notes of a 4/4: 1 4 3 1 4 is a pickup (3 of rest before it), a full bar,
-    a bar that a repeat sign divides, and a full one: 4/4 throughout.
+    Example: in 4/4, bars of 1 4 3 1 4 quarter notes are a pickup (with 3 of rest before it), a full
+    bar, a bar that a repeat sign divides into 3 + 1, and a full bar. The metre is 4/4 throughout.
     """
     metres: list[tuple[Fraction, int, int]] = []
     rest = now = Fraction(0)
@@ -54,9 +54,9 @@ def laid_out(bars: Sequence[Bar]) -> Layout:
     while number < len(bars):
         bar = bars[number]
         metre, length, parts = bar.metre, bar.length, _parts_of_a_bar(bars[number:])
-        if parts:
+        if parts:  # a divided bar
             length = bar.full
-        elif length < bar.full and number == 0:
+        elif length < bar.full and number == 0:  # a pickup
             now = rest = bar.full - length
         elif length % bar.full and number < len(bars) - 1:
             metre = _own_metre(length) or metre
@@ -68,7 +68,7 @@ def laid_out(bars: Sequence[Bar]) -> Layout:
 
 
 def _parts_of_a_bar(bars: Sequence[Bar]) -> int:
-    """How many short bars from the first on make up one bar of its metre; 0 if none do."""
+    """How many short bars, from the first on, make up one full bar; 0 if they do not."""
     length = Fraction(0)
     for number, bar in enumerate(bars[:MOST_PARTIAL_BARS], start=1):
         length += bar.length
@@ -78,7 +78,7 @@ def _parts_of_a_bar(bars: Sequence[Bar]) -> int:
 
 
 def _own_metre(length: Fraction) -> tuple[int, int] | None:
-    """The metre of a bar of ``length`` quarter notes; None where no notes of a metre fit."""
+    """The metre of a bar of ``length`` quarter notes; None if that is no multiple of 1/32 note."""
     for denominator in (4, 8, 16, 32):
         beats = length * denominator / 4
         if beats.denominator == 1:
@@ -87,7 +87,7 @@ def _own_metre(length: Fraction) -> tuple[int, int] | None:
 
 
 def midi_files(target: Path) -> list[Path]:
-    """What `convert` has written: ``target``, or ``NAME-1.mid`` and so on, one a movement."""
+    """What `convert` has written: ``target``, or ``NAME-1.mid`` and so on for its movements."""
     if target.exists():
         return [target]
     numbered = (target.with_stem(f"{target.stem}-{n}") for n in itertools.count(1))
@@ -104,23 +104,23 @@ def convert(
             Without it the parts have music21's.
         qpm: quarter notes a minute of a score that gives no tempo.
 
-    Raises whatever music21 does; then nothing is written.
+    Raises whatever music21 raises; nothing is written then.
     """
     written = import_module("music21.converter").parse(score, forceSource=True)  # without a cache
-    # Kern has one movement a file, and bars without numbers, which would look like new beginnings.
+    # A kern file has one movement. Its bars without numbers would look like new beginnings.
     movements = [written] if score.suffix == ".krn" else _movements(written)
     partly = []
     for number, movement in enumerate(movements, start=1):
         partly.append(target.with_suffix(f".{number}.partial"))
         _write(movement, partly[-1], programs, qpm)
-    # The first one last: where it is, all are.
+    # The first movement is put in place last: if it is there, all are.
     for number, path in reversed(list(enumerate(partly, start=1))):
         alone = len(partly) == 1
         path.replace(target if alone else target.with_stem(f"{target.stem}-{number}"))
 
 
 def _movements(score: Any) -> Iterator[Any]:
-    """The parts of a score between bars at which the numbers begin anew."""
+    """The movements of a score: one begins at each bar at which the numbers begin anew."""
     numbers = [bar.number for bar in score.parts[0].getElementsByClass("Measure")]
     starts = [n for n in range(1, len(numbers)) if numbers[n] <= 1 and numbers[n] < numbers[n - 1]]
     if not starts:
@@ -134,7 +134,7 @@ def _write(movement: Any, target: Path, programs: Mapping[str, int] | None, qpm:
     try:
         movement = movement.expandRepeats()
     except import_module("music21.repeat").ExpanderException:
-        _take_repeats_out(movement)  # they make no sense: once through, as it is written
+        _take_repeats_out(movement)  # the repeats make no sense: no bar is repeated
     layout = laid_out(_bars(movement.parts[0]))
     movement.write("midi", fp=target)
     midi = ScoreTick.from_midi(target.read_bytes())
@@ -149,7 +149,7 @@ def _write(movement: Any, target: Path, programs: Mapping[str, int] | None, qpm:
     for number in reversed(range(len(midi.tracks))):
         track = midi.tracks[number]
         if not len(track.notes):
-            del midi.tracks[number]  # music21 writes one for tempo and metre
+            del midi.tracks[number]  # music21 writes an empty one for tempo and metre
         elif programs is not None:
             track.program = programs.get(track.name, programs[""])
     target.write_bytes(midi.dumps_midi())
@@ -166,7 +166,7 @@ def _take_repeats_out(movement: Any) -> None:
 
 
 def _bars(part: Any) -> list[Bar]:
-    """The bars of a part of music21's as they are played."""
+    """The bars of a music21 part, with the lengths that are played."""
     measures = list(part.getElementsByClass("Measure"))
     starts = [*(Fraction(m.offset) for m in measures), Fraction(part.highestTime)]
     bars, metre = [], (4, 4)

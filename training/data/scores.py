@@ -1,9 +1,9 @@
-"""Fetches public scores and lets music21 turn them into MIDI, repeats unfolded.
+"""Fetches public scores and converts them to MIDI with music21, repeats unfolded.
 
-`pip install music21` first: only this needs it. On one core about half a second for a chorale, two
-for a song, four for one of the Polish scores, forty for a quartet: some five hours for all of them
-on two cores. What is converted is kept, so an interrupted run goes on. Knows where scores are, what
-they say of themselves and under which licences; not how a score becomes MIDI.
+Run `pip install music21` first: only this needs it. A chorale takes about half a second on one
+core, a song two, one of the Polish scores four, a quartet forty: some five hours for all of them on
+two cores. Scores that were converted are not converted again, so an interrupted run can be
+repeated. Depends on neither how a score becomes MIDI (score_to_midi.py) nor tokens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from training.data.fetching import FetchError, cloned, count_midi, write_manifes
 from training.data.reserved import Reserved
 from training.data.score_to_midi import convert, midi_files
 
-# The scores name the voices, not the instruments: those that the chorales were written over.
+# The scores name the voices, not the instruments. These General MIDI programs, from 0, play them.
 CHORALE_PROGRAMS = {"Soprano": 73, "Alto": 68, "Tenor": 60, "Bass": 70, "": 48}
 CHORALE_QPM = 80.0
 
@@ -48,10 +48,12 @@ class Score:
 def style_of(born: str, died: str) -> str:
     """The period of a composer, by the year of death; "other" where no year is known.
 
-    Who died after 1820 is classical if born before 1775, and later music is "other", too.
-    Example: Beethoven, 1770 to 1827, is classical; Schubert, 1797 to 1828, romantic.
+    A composer who died after 1820 is classical if born before 1775, else romantic. One who was born
+    in 1880 or later is "other". Example: Beethoven, 1770 to 1827, is classical; Schubert, 1797 to
+    1828, romantic.
     """
     birth, death = (int(y[0]) if (y := _YEAR.findall(text)) else 0 for text in (born, died))
+    # without a year of death: sixty years after the birth
     death = death or (birth + 60 if birth else 0)
     if not death:
         return "other"
@@ -98,7 +100,7 @@ def polish(clone: Path, folder: Path) -> Iterator[Score]:
 
 @dataclass(frozen=True)
 class Collection:
-    """A repository of scores: where its MIDI goes, its folders (none: all), its reader."""
+    """A repository of scores: where its MIDI goes, its folders to clone (none: all), its reader."""
 
     repository: str
     folder: str
@@ -183,7 +185,8 @@ def _converted(
     """Converts what is missing, writes the manifest, and counts the files."""
     scores = list(scores)
     missing = [(s.path, s.target) for s in scores if not midi_files(s.target)]
-    # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
+    # Spawned, not forked: in a notebook torch has threads, and a forked process would hang on its
+    # copies of their locks.
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers or os.cpu_count(), context) as pool:
@@ -205,7 +208,7 @@ def _converted(
 
 
 def _convert_one(job: tuple[Path, Path], by: Callable[[Path, Path], None]) -> str:
-    """Converts one score; if that failed, its name and the reason."""
+    """Converts one score; returns its name and the reason if that failed, else an empty text."""
     score, target = job
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -2,9 +2,9 @@
 
     python -m training.data.sources --out data/ [--only archive,chorales,mutopia,lieder ...]
 
-What is there already is not fetched again, so an interrupted run goes on. Pieces that are kept for
-testing (reserved.txt) are not fetched at all. Your own MIDI needs none of this: give its folder to
-dataset.py. Knows where pieces are and under which licences; not what becomes of them.
+Files that are there already are not fetched again, so an interrupted run can be repeated. Pieces
+that are reserved for testing (reserved.txt) are not fetched at all. Your own MIDI needs none of
+this: give its folder to `python -m training.data.dataset --data`.
 
 - archive: four collections of the repository reubenson/midi-archive, a few megabytes.
 - mutopia: the .mid files that mutopiaproject.org publishes, about 2,000 and one request each. The
@@ -13,7 +13,8 @@ dataset.py. Knows where pieces are and under which licences; not what becomes of
 - chorales, lieder, quartets, polish: scores, converted by music21 (scores.py).
 
 The tests run this against a repository and a server of their own. It was written on a machine that
-reaches neither github.com nor mutopiaproject.org: what they answer today is not tested.
+reaches neither github.com nor mutopiaproject.org: what they answer today is not tested. Depends on
+neither tokens nor models.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from training.data.reserved import Reserved, mutopia_piece
 from training.data.scores import COLLECTIONS, fetch_chorales, fetch_scores
 
 ARCHIVE_URL = "https://github.com/reubenson/midi-archive"
-# Collections that are scores rather than recorded performances, and out of copyright. A line more
-# adds another one.
+# Collections that are scores rather than recorded performances, and out of copyright. To fetch
+# another one, add a line.
 ARCHIVE_COLLECTIONS = {
     "src/assets/perso/midi": "medieval",
     "src/assets/emusic/midi": "renaissance",
@@ -117,7 +118,7 @@ def fetch_mutopia(out: Path, url: str = MUTOPIA_URL, files: str = MUTOPIA_FILES)
 
 
 def mutopia_rows(clone: Path) -> list[dict[str, str]]:
-    """A manifest's row per piece whose score says what it is; none for what is kept for testing."""
+    """A manifest's row for each piece whose score names its typesetter and is not reserved."""
     reserved = Reserved.load()
     rows: dict[str, dict[str, str]] = {}
     for score in sorted((clone / "ftp").rglob("*.ly")):
@@ -171,7 +172,7 @@ def _download(url: str, target: Path) -> str:
                 ) from error
             time.sleep(2**attempt)
     if len(content) > LARGEST_BYTES or not content.startswith(b"MThd"):
-        return "absent"  # a page that says so with status 200
+        return "absent"  # a web page that says so, with status 200
     target.parent.mkdir(parents=True, exist_ok=True)
     partly = target.with_suffix(".partial")
     partly.write_bytes(content)
@@ -194,7 +195,7 @@ def fetch(out: Path, only: Iterable[str] = QUICK) -> None:
     """Fetches the named sources into ``out`` and says how many files each has.
 
     Raises:
-        FetchError: a source cannot be fetched; those before it are there.
+        FetchError: a source cannot be fetched; those before it have been.
     """
     for name in only:
         if name not in FETCH:

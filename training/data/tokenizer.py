@@ -1,7 +1,8 @@
-"""The project's tokenizer, and the styles that it has a token for. Knows nothing of files.
+"""The project's tokenizer, and the styles that it has a token for.
 
-The released bundle carries what `make_tokenizer` wrote: a change here is another vocabulary, so a
-model trained before it can neither be exported nor gone on with.
+The released bundle holds what `make_tokenizer` makes. A change here makes another vocabulary, so
+that a model trained before it can neither be exported nor trained further. Depends on neither files
+nor the model.
 """
 
 from __future__ import annotations

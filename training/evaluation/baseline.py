@@ -1,9 +1,10 @@
-"""The control experiment: the seed project's model on our pieces, measured our way.
+"""The control experiment: the original project's model on our pieces, measured as ours is.
 
-A plain decoder with learned absolute positions on the seed's tokens (`baseline_corpus.py`), trained
-with AdamW for a given CPU time, and sampled from the whole distribution without a mask. It trains
-on the pieces that our model trains on, and nats per note are of the same first minutes, so the two
-compare. Depends on neither our model nor musical state nor the bundle.
+The model is a plain decoder with learned absolute positions on the original project's tokens
+(`baseline_corpus.py`). It is trained with AdamW for a given CPU time, and sampled from the whole
+distribution without a mask. It trains on the pieces that our model trains on, and its nats per note
+are of the same first minutes, so the two can be compared. Depends on neither our model nor musical
+state nor the bundle.
 
     python -m training.evaluation.baseline --data FOLDER --cpu-minutes 60 --samples FOLDER
 """
@@ -37,8 +38,8 @@ from training.evaluation.baseline_corpus import (
 from training.model.windows import ENDS_SHARE, STARTS_SHARE, TRANSPOSITIONS
 
 PAD_ID = 0
-SAMPLE_QPM = 120  # the seed's tokens have no tempo, so their music has MIDI's default
-MOST_TOKENS_PER_S = 250  # fifty notes: a piece that stands still is given up
+SAMPLE_QPM = 120  # the tokens have no tempo, so their music has MIDI's default
+MOST_TOKENS_PER_S = 250  # fifty notes; ends the sampling of a piece whose time stands still
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,16 @@ class OriginalConfig:
     transpose_until: float = 0.85  # share of the run
 
     def rate(self, step: int, done: float) -> float:
-        """Share of the learning rate: warm-up by steps, then by the share of the budget spent."""
+        """The factor on the learning rate at ``step``, with the share ``done`` of the time spent.
+
+        Warm-up goes by steps, decay by the time.
+        """
         decayed = min(1.0, (1 - done) / (1 - self.constant_share))
         return min(1.0, (step + 1) / self.warmup_steps) * max(self.final_rate, decayed)
 
 
 class SeedBlock(nn.Module):
-    """Attention and a GELU MLP, each behind a LayerNorm and added back."""
+    """Attention, then a GELU MLP, each with a LayerNorm before it and a residual connection."""
 
     def __init__(self, config: OriginalConfig) -> None:
         super().__init__()
@@ -88,7 +92,7 @@ class SeedBlock(nn.Module):
 
 
 class SeedModel(nn.Module):
-    """A decoder after nanoGPT (github.com/karpathy/nanoGPT), its head tied to the embedding."""
+    """A decoder like nanoGPT's (github.com/karpathy/nanoGPT), its head tied to the embedding."""
 
     def __init__(self, config: OriginalConfig) -> None:
         super().__init__()
@@ -123,7 +127,10 @@ def _loss(model: SeedModel, rows: Tensor) -> Tensor:
 def draw(
     corpus: Corpus, rng: np.random.Generator, config: OriginalConfig, transpose: bool
 ) -> Tensor:
-    """Rows of context + 1 tokens, int64 [B, T + 1], from pieces by their length, as windows.py."""
+    """Random rows of context + 1 tokens, int64 [B, T + 1], as windows.py draws them.
+
+    The probability of a piece is proportional to its length.
+    """
     train = np.flatnonzero(~corpus.held_out)
     lengths = np.diff(corpus.starts)[train]
     is_pitch_id = ids_of("Pitch")
@@ -138,7 +145,7 @@ def draw(
         begin = first + (room if place > 1 - ENDS_SHARE else inside)
         window = corpus.ids[begin : min(begin + len(row), last)].astype(np.int64)
         is_pitch = is_pitch_id[window]
-        moved = window + shift * is_pitch  # pitch ids are adjacent and ascending
+        moved = window + shift * is_pitch  # to add transposes: pitch ids ascend by 1
         row[: len(window)] = moved if is_pitch_id[moved[is_pitch]].all() else window
     return torch.from_numpy(rows)
 
@@ -153,7 +160,7 @@ def train(
     clock: Callable[[], float] = time.process_time,
     checkpoint_s: float = 120.0,
 ) -> tuple[SeedModel, dict[str, Any]]:
-    """Trains until ``budget_s`` of ``clock`` are spent; goes on from ``checkpoint`` if it is there.
+    """Trains until ``budget_s`` of ``clock`` are spent; resumes from ``checkpoint`` if it exists.
 
     Returns the model, and the steps and seconds that went into it.
 
@@ -236,7 +243,7 @@ def nats_per_note(
 ) -> dict[str, Any]:
     """Summed negative log-likelihood of the first minutes, per note; also without velocity tokens.
 
-    Of the pieces ``held_out``, bool [pieces]: all together, by collection and by style.
+    Measured on the pieces ``held_out``, bool [pieces]: all together, by collection and by style.
     """
     is_pitch, is_velocity = ids_of("Pitch"), ids_of("Velocity")
     sums = np.zeros((len(held_out), 3))  # nats, the velocities' part of them, notes
@@ -267,10 +274,10 @@ def nats_per_note(
 def sample(
     model: SeedModel, context: int, count: int, seconds: float, seed: int = 0
 ) -> list[list[int]]:
-    """``count`` pieces of ``seconds``, all at once: temperature 1, nothing masked or cut off.
+    """Samples ``count`` pieces of ``seconds`` in one batch: temperature 1, no mask, no cut-off.
 
-    Each token is drawn with the whole window before it, the last ``context`` tokens. After an EOS
-    the window begins again with BOS, and the piece goes on.
+    The model sees the last ``context`` tokens before each one that is drawn. After an EOS the
+    window begins again with BOS, and the piece continues.
     """
     rng = torch.Generator().manual_seed(seed)
     bos, eos = original_tokenizer()["BOS_None"], original_tokenizer()["EOS_None"]

@@ -1,9 +1,9 @@
-"""Our pieces in the seed project's tokens, for the control experiment of `baseline.py`.
+"""Our pieces in the original project's tokens, for the control experiment of `baseline.py`.
 
-miditok's Structured: five tokens a note (TimeShift, Program, Pitch, Velocity, Duration), eight
-positions a beat, no bars, metres or tempo. Takes the scores that `dataset.py` cleans and the split
-that it made, and refuses other pieces. Knows no model, and does not import torch: its worker
-processes would.
+These are miditok's Structured: five tokens a note (TimeShift, Program, Pitch, Velocity, Duration),
+eight positions a beat, no bars, metres or tempo. Takes the scores that `dataset.py` cleans and the
+split that it made, and refuses other pieces. Depends on neither models nor torch, which each worker
+process would have to import.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from training.data.archive import Source, find_all
 from training.data.dataset import FEW_FILES, read_piece
 from training.data.held_out import require_test
 
-EVALUATED_SECONDS = 60.0  # windows.py's; importing it would import torch
+EVALUATED_SECONDS = 60.0  # as in windows.py, which imports torch
 TOKENS_PER_NOTE = 5
 
 
 @cache
 def original_tokenizer() -> Structured:
-    """The seed's tokenizer; of the seed's settings Structured ignored chords, rests and tempos."""
+    """The original project's tokenizer.
+
+    Its settings for chords, rests and tempos are left out, as Structured ignored them.
+    """
     return Structured(
         TokenizerConfig(
             pitch_range=(21, 109),
@@ -55,7 +58,7 @@ def ids_of(kind: str) -> NDArray[np.bool_]:
 
 
 def beats_of_ids() -> NDArray[np.float64]:
-    """By how many beats each id moves the music on, float64 [vocabulary]."""
+    """By how many beats each id advances the music, float64 [vocabulary]."""
     beats = np.zeros(len(original_tokenizer()))
     for token, token_id in original_tokenizer().vocab.items():
         kind, _, value = token.partition("_")
@@ -70,8 +73,8 @@ class Corpus:
     """All pieces end to end, each ``BOS ... EOS``.
 
     ids int16 [N]; starts int64 [pieces + 1]; minutes int64 [pieces]: how many tokens after BOS
-    are of notes that begin in the piece's first minute; validation and test bool, styles and
-    collections str [pieces].
+    belong to notes that begin in the piece's first minute; validation and test bool [pieces];
+    styles and collections str [pieces].
     """
 
     ids: NDArray[np.int16]
@@ -84,7 +87,7 @@ class Corpus:
 
     @property
     def sha256(self) -> str:
-        """Of what training depends on."""
+        """A hash of what the training depends on."""
         return hashlib.sha256(self.ids.tobytes() + self.held_out.tobytes()).hexdigest()
 
     @property
@@ -94,7 +97,7 @@ class Corpus:
 
 
 def encode_piece(source: Source) -> tuple[list[int], int] | None:
-    """Ids, and how many are the first minute's; None for a file that `dataset.py` leaves out.
+    """Ids, and how many are of the first minute; None for a file that `dataset.py` leaves out.
 
     Raises:
         ValueError: the tokenizer wrote something else than five tokens a note.
@@ -105,7 +108,7 @@ def encode_piece(source: Source) -> tuple[list[int], int] | None:
     score = read_score(source.path.read_bytes()).score
     assert score is not None, "read_piece kept it"
     encoded = original_tokenizer().encode(score, encode_ids=False)
-    # The events know the true time; TimeShift tokens shorten gaps of more than twelve beats.
+    # The events have the true onsets; TimeShift tokens shorten gaps of more than twelve beats.
     onsets = np.array([event.time for event in encoded.events if event.type_ == "Pitch"])
     if len(encoded.ids) != TOKENS_PER_NOTE * len(onsets):
         raise ValueError(f"{source.path}: {len(encoded.ids)} tokens for {len(onsets)} notes")
@@ -115,7 +118,9 @@ def encode_piece(source: Source) -> tuple[list[int], int] | None:
 
 
 def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
-    """The pieces of ``dataset`` in the seed's tokens; kept in ``cached``, for it takes minutes.
+    """The pieces of ``dataset`` in the original project's tokens.
+
+    They are kept in the file ``cached``, since reading them takes minutes.
 
     Raises:
         ValueError: the folders hold other pieces than the dataset was made of, or the dataset
@@ -161,7 +166,7 @@ def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
                 encoded.append(encode_piece(source))
                 progress.update()
             return encoded
-        # Not by fork, as in dataset.py: a copy of torch's locks would hang.
+        # Spawned, not forked, as in dataset.py: a forked process would hang on torch's locks.
         with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
             for piece in pool.map(encode_piece, sources, chunksize=16):
                 encoded.append(piece)
@@ -172,12 +177,11 @@ def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
 def minute_windows(
     corpus: Corpus, context: int, held_out: NDArray[np.bool_]
 ) -> list[tuple[int, NDArray[np.int64], int]]:
-    """(piece, ids [up to context + 1], first target that counts), each first minute once.
+    """Windows over the first minute of each piece of ``held_out``, bool [pieces].
 
-    Of the pieces ``held_out``, bool [pieces].
-
-    Windows overlap by half, as `windows.py` cuts them; the target after the minute (EOS in a
-    shorter piece) counts as there.
+    Each is (piece, ids [up to context + 1], first target that counts). As in `windows.py`, windows
+    overlap by half, each target counts once, and the target after the minute (EOS in a shorter
+    piece) counts too.
     """
     windows = []
     for piece in np.flatnonzero(held_out):

@@ -1,13 +1,14 @@
-r"""How good a bundle's music is against real pieces: nats per note, features, memorization.
+r"""Compares a bundle's music with real pieces: nats per note, features, memorization.
 
     python -m training.evaluation.evaluate --bundle layers/model --real FOLDER --plot out/plot.png
 
-How well does the deployed decoder predict real pieces (nats per note)? Are the features of what it
-composes distributed as theirs are (overlapped areas)? What would a listener notice (`listener`)?
-Can a classifier tell it from real music (`two_sample`)? Does it recite (longest shared run)?
-Any folder of MIDI will do as the real pieces; those that the model was not trained on tell most.
-Compose at least 70 s: the two-sample test looks at the first 60 s, endings left out.
+It answers five questions. How well does the deployed decoder predict real pieces (nats per note)?
+Do the features of composed pieces have the same distributions as those of real ones (overlapped
+areas)? What would a listener notice (`listener`)? Can a classifier tell composed pieces from real
+ones (`two_sample`)? Does the model recite pieces that it was trained on (longest shared run)?
 
+Any folder of MIDI will do as the real pieces; those that the model was not trained on tell most.
+Compose at least 70 s, so that the first 60 s, which the two-sample test looks at, have no ending.
 Shared runs are looked for in the training set with --dataset, else in the real pieces.
 """
 
@@ -62,25 +63,26 @@ STYLE_CHOICES = ("real", "even")
 
 
 class EvaluationError(ValueError):
-    """What was asked cannot be evaluated; the message names the file or option and the way out."""
+    """The request cannot be evaluated; the message names the file or option and what to do."""
 
 
 def styles_like(styles: Sequence[str], samples: int) -> list[str]:
     """``samples`` styles in the proportions of ``styles``."""
     counts = Counter(styles)
     names = sorted(counts)
+    # Rounded cumulative counts: their differences add up to ``samples``, unlike rounded shares.
     ends = [round(end * samples / len(styles)) for end in accumulate(counts[n] for n in names)]
     shares = np.diff([0, *ends]).tolist()
     return [name for name, share in zip(names, shares, strict=True) for _ in range(share)]
 
 
 def styles_evenly(styles: Sequence[str], samples: int) -> list[str]:
-    """``samples`` styles, going round in ``styles``: each as often as the others, or once more."""
+    """``samples`` styles from ``styles`` in turn: each as often as the others, or once more."""
     return [styles[i % len(styles)] for i in range(samples)]
 
 
 def style_in_name(source: Source) -> Source:
-    """A composed piece's source, with the style of its name (``folk-17.mid``) if that has one."""
+    """A composed piece's source; its style is that in its name (``folk-17.mid``), if any."""
     word = source.path.name.partition("-")[0].lower()
     return replace(source, style=STYLE_WORDS.get(word, source.style))
 
@@ -99,7 +101,7 @@ def _areas(real: Pieces, other: Pieces) -> Areas:
 
 
 def _halves(real: Pieces, seed: int) -> list[Areas]:
-    """Random halves of the real pieces against each other."""
+    """The areas of random halves of the real pieces, compared with each other."""
     found = []
     rng = np.random.default_rng(seed)
     for _ in range(HALVINGS if len(real) >= FEWEST_TO_HALVE else 0):
@@ -127,7 +129,7 @@ def _runs(
 def _measured_folder(
     folder: Path, seconds: float, workers: Workers, *, composed: bool = False
 ) -> tuple[list[Measured], list[Source], list[tuple[str, str]]]:
-    """The usable files of a folder, measured, their sources, and the others with the reason."""
+    """The measured files of a folder, their sources, and the unusable files with the reason."""
     if not folder.is_dir():
         raise EvaluationError(f"{folder} is no folder: name one that holds .mid files")
     sources = find_sources(folder, Reserved())
@@ -164,7 +166,7 @@ def _sampled(
     workers: Workers,
     save: Path | None,
 ) -> tuple[list[Measured], list[tuple[str, str]]]:
-    """One piece a style, measured; and those that could not be, with the reason."""
+    """Composes a piece for each of ``styles``; returns the measured ones, and why others failed."""
     events = [
         {"style": style, "seed": (seed + i) % SEED_LIMIT, **sampling}
         for i, style in enumerate(styles)
@@ -216,12 +218,12 @@ def evaluate(
         save: a folder for the composed pieces.
         workers: processes; by default one a core.
         styles: of the composed pieces: "real", in the proportions of the real ones, or "even",
-            going round in the bundle's.
-        sets: the two-sample test is made with so many sets of the generated pieces.
+            all of the bundle's in turn.
+        sets: how many sets of generated pieces the two-sample test compares with the real ones.
 
     Raises:
         EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
-        EventError: sampling options out of range. ValueError: a dataset of another form.
+        EventError: sampling options out of range. ValueError: a dataset of another version.
     """
     if bundle_dir is None and generated is None:
         raise EvaluationError("nothing to evaluate: give --bundle or --generated")

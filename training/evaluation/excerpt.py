@@ -1,8 +1,8 @@
 """From a score to the notes whose features are measured (`music.features`).
 
-All but two features are read off the first seconds of the *cleaned* score, so that real and
-generated pieces are measured alike; duplicates are counted before cleaning, which would remove
-them, and the length of the excerpt is known. Knows one score; not models, sets of pieces or files.
+All features but two are read off the first seconds of the *cleaned* score, so that real and
+generated pieces are measured alike. The two are duplicates, which are counted before cleaning would
+remove them, and the length of the excerpt, which is known. Depends on neither files nor models.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def excerpt(clean: ScoreTick, duplicates: float, seconds: float) -> Music | None
     inside = onset < limit
     if not inside.any():
         return None
+    # by onset, then pitch, then program: lexsort takes the last key first
     order = np.lexsort((program, pitch, onset))
     order = order[inside[order]]
     metres = [(s.time, s.numerator, s.denominator) for s in clean.time_signatures]
@@ -44,14 +45,15 @@ def excerpt(clean: ScoreTick, duplicates: float, seconds: float) -> Music | None
 
 
 def duplicate_share(raw: ScoreTick) -> float:
-    """Share of the notes, drums apart, with the onset and pitch of an earlier one in their track.
+    """Share of the notes, without drums, with onset and pitch of an earlier one in their track.
 
-    Not across tracks: where two parts meet on a note, the score has it twice with good reason.
+    Tracks are not compared: where two parts meet on a note, the score rightly has it twice.
     """
     notes = distinct = 0
     for track in raw.tracks:
         if len(track.notes) and not track.is_drum:
             columns = track.notes.numpy()
             notes += len(track.notes)
+            # onset and pitch as one number: a pitch has 7 bits
             distinct += len(np.unique(columns["time"].astype(np.int64) << 7 | columns["pitch"]))
     return 1 - distinct / notes if notes else 0.0

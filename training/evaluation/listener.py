@@ -1,7 +1,7 @@
 """What a listener notices in generated pieces and in real ones: means with their uncertainty.
 
-Standing still, endings, what returns, parallel voices, lengths. Knows the notes of excerpts and of
-whole pieces; neither files nor models.
+Measured are standing still, endings, what returns, parallel voices and lengths. Depends on neither
+files nor models.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ FloatArray = NDArray[np.float64]
 
 SAME_TOP = 12  # the highest note this many times in a row is heard as stuck
 RESAMPLES = 2000  # of the bootstrap
-HALVINGS = 200  # of the real pieces, for the band about their lag curve
+HALVINGS = 200  # of the real pieces, for the band around their lag curve
 FEWEST_TO_HALVE = 8
 
-# name of a value -> what it says, in the order of the table
+# name of a value -> its label; in the order of the table
 LABELS: Mapping[str, str] = {
     "frozen": "stands still for 10 s (share of pieces)",
     "longest_chord_s": "longest chord, s",
@@ -61,9 +61,10 @@ LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Heard:
-    """One piece. values: by the names of `LABELS` but too_long; curve: `lag_curve`, [16].
+    """What a listener notices in one piece.
 
-    seconds: length of the whole piece.
+    values: by the names of `LABELS`, except too_long. curve: [16], its `lag_curve`. seconds: the
+    length of the whole piece.
     """
 
     values: Mapping[str, float]
@@ -84,7 +85,7 @@ class Mean:
 def heard(excerpt: Music, whole: Music, seconds: float, last_chord_s: float) -> Heard:
     """What is heard in an excerpt, and in the ending of the whole piece of ``seconds``.
 
-    ``last_chord_s`` is at the tempo that the end has; the notes of ``whole`` have one tempo.
+    ``last_chord_s`` comes from the file's own tempos, since ``whole`` has a single tempo.
     """
     harmony, repetition, ending = (
         harmony_features(excerpt),
@@ -112,7 +113,7 @@ def bootstrap(values: FloatArray) -> Mean | None:
 
 
 def mean_curve(pieces: Sequence[Heard]) -> FloatArray:
-    """[16]: the mean lag curve of some pieces; nan at lags that none of them reaches."""
+    """[16]: the mean of the pieces' lag curves; nan at lags that no piece reaches."""
     curves = np.stack([piece.curve for piece in pieces])
     known = ~np.isnan(curves)
     sums, counts = np.where(known, curves, 0).sum(0), known.sum(0)
@@ -145,13 +146,13 @@ class Listening:
         self.halves = _halves(real)  # [halvings, 2, 16]
 
     def curve_error(self) -> float | None:
-        """How far the generated pieces' lag curve is from the real one, in the mean over lags."""
+        """How far the generated pieces' lag curve is from the real one, averaged over lags."""
         if len(self.curves) < 2:
             return None
         return _number(curve_difference(self.curves["real"], self.curves["generated"]))
 
     def curve_error_of_halves(self) -> float | None:
-        """The same between random halves of the real pieces, in the mean."""
+        """The same between random halves of the real pieces, averaged over halvings."""
         if not len(self.halves):
             return None
         return _number(np.mean([curve_difference(one, other) for one, other in self.halves]))
@@ -185,7 +186,7 @@ class Listening:
         return lines
 
     def draw_lag_curve(self, axes: Axes) -> None:
-        """The lag curves, the real one in the band that 95 % of the halves of its pieces lie in."""
+        """Draws the lag curves, and a band in which 95 % of the halves of the real pieces lie."""
         lags = np.arange(1, LAGS + 1)
         if len(self.halves):
             low, high = np.quantile(self.halves.reshape(-1, LAGS), (0.025, 0.975), axis=0)
@@ -206,8 +207,8 @@ class Listening:
         axes.set_title(f"How alike are bars that lie 1 to 16 bars apart?{shown}", loc="left")
 
     def plot(self, path: Path) -> None:
-        """`draw_lag_curve` as a PNG."""
-        from matplotlib.figure import Figure  # slow to import, in every process that measures
+        """Writes `draw_lag_curve` as a PNG."""
+        from matplotlib.figure import Figure  # not above: every worker process would load it
 
         figure = Figure(figsize=(8, 4), layout="constrained")
         self.draw_lag_curve(figure.subplots())

@@ -1,6 +1,7 @@
-"""Turns MIDI into sound for the notebook's player, where a synthesiser is installed.
+"""Turns MIDI into sound for the notebook's player, where a synthesizer is installed.
 
-Ships no sounds: it looks for FluidSynth and a General MIDI soundfont on this machine.
+The project ships no sounds: this module looks for FluidSynth and a General MIDI soundfont on the
+machine.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How two sets of pieces overlap: in the distributions of their features, and note by note.
 
 Overlapped areas follow MGEval (Yang & Lerch 2018, doi:10.1007/s00521-018-3849-7). Shared runs are
-stretches of notes that two pieces have in common whatever the key: the notes of a piece, sorted by
-(onset, pitch), as steps of (interval in semitones, gap in ticks of 1/12 quarter note). Knows
-features and notes; neither files of MIDI nor models.
+stretches of notes that two pieces have in common, whatever their keys. To find them, the notes of a
+piece are sorted by (onset, pitch), and each step from a note to the next is described by (interval
+in semitones, gap in ticks of 1/12 quarter note). Depends on neither MIDI files nor models.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ IntArray = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
 GRID = 512  # points at which densities are compared
-NARROWEST = 0.01  # bandwidth in shares of the joint range: constant features have no spread
+NARROWEST = 0.01  # least bandwidth, in shares of the joint range: a constant has no spread
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def overlapped_area(a: FloatArray, b: FloatArray) -> float:
-    """Area under the lower of the two densities of samples ``a`` and ``b``: 1 alike, 0 apart.
+    """Area under the lower of the densities of samples ``a`` and ``b``: 1 if alike, 0 if apart.
 
-    Gaussian kernels with Scott's bandwidth, as scipy's gaussian_kde; nan without samples.
+    The densities are sums of Gaussian kernels with Scott's bandwidth, as in scipy's gaussian_kde.
+    nan without samples.
     """
     if not len(a) or not len(b):
         return np.nan
     low, high = min(a.min(), b.min()), max(a.max(), b.max())
     if low == high:
         return 1.0
+    # Scott's rule: standard deviation times n to the power of -1/5
     widths = [max(x.std() * len(x) ** -0.2, NARROWEST * (high - low)) for x in (a, b)]
     margin = 3 * max(widths)
     edges = np.linspace(low - margin, high + margin, GRID + 1)
     distance = (np.arange(2 * GRID - 1) - GRID + 1) * (edges[1] - edges[0])
+    # A density on the grid is a histogram convolved with the kernel. The kernel has a value for
+    # each difference of two grid points, so "valid" leaves one density for each point.
     densities = []
     for samples, width in zip((a, b), widths, strict=True):
         kernel = np.exp(-0.5 * (distance / width) ** 2)
@@ -49,7 +53,8 @@ def overlapped_area(a: FloatArray, b: FloatArray) -> float:
 
 
 def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Euclidean, [a, b], between the rows of [a, size] and [b, size]."""
+    """Euclidean distances [a, b] between the rows of [a, size] and [b, size]."""
+    # |x - y|^2 = |x|^2 + |y|^2 - 2 xy, which rounding can make slightly negative
     square = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
     distances: FloatArray = np.sqrt(np.maximum(square, 0))
     return distances
@@ -58,10 +63,11 @@ def _distances(a: FloatArray, b: FloatArray) -> FloatArray:
 def overlapped_areas(
     real: Mapping[str, FloatArray], other: Mapping[str, FloatArray]
 ) -> dict[str, float]:
-    """MGEval's: per feature, distances among real pieces against those from real to other ones.
+    """MGEval's area of each feature: how two distributions of distances between pieces overlap.
 
-    ``real`` and ``other`` hold [pieces, size] per feature; rows with nan are left out. A feature
-    that fewer than three real pieces or no other one has gets nan.
+    One is of the distances among real pieces, the other of those from real to other pieces.
+    ``real`` and ``other`` hold [pieces, size] per feature; rows with nan are left out. The area is
+    nan where fewer than three real pieces, or no other piece, have the feature.
     """
     areas = {}
     for name, rows in real.items():
@@ -72,12 +78,13 @@ def overlapped_areas(
 
 
 def steps_of(onset: IntArray, pitch: IntArray) -> Hashes:
-    """A mixed 64-bit code [notes - 1] per step from a note to the next in (onset, pitch) order.
+    """A 64-bit hash [notes - 1] of each step from a note to the next, in (onset, pitch) order.
 
-    ``onset`` in ticks of 1/12 quarter note. The mixing is splitmix64's.
+    ``onset`` in ticks of 1/12 quarter note. The hash function is that of splitmix64.
     """
     order = np.lexsort((pitch, onset))
     interval, gap = np.diff(pitch[order]), np.diff(onset[order])
+    # interval, made positive, and gap as one number
     codes = ((interval + 128) << 32 | gap).astype(np.uint64) * _MULTIPLIER
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         codes = (codes ^ (codes >> np.uint64(shift))) * np.uint64(factor)
@@ -85,7 +92,10 @@ def steps_of(onset: IntArray, pitch: IntArray) -> Hashes:
 
 
 class _Stretches:
-    """All stretches of n steps of some pieces, n growing by one at a time."""
+    """All stretches of n consecutive steps of some pieces; n begins at 0, and `grow` adds one.
+
+    For each stretch: the piece, where that ends, the step that comes next, and a hash of the steps.
+    """
 
     def __init__(self, pieces: Sequence[Hashes]) -> None:
         self._codes = np.concatenate([*pieces, np.zeros(0, np.uint64)])
@@ -96,7 +106,7 @@ class _Stretches:
         self.hash = np.zeros(len(self._codes), np.uint64)
 
     def grow(self) -> None:
-        """Takes one more step into every stretch and drops those that end their piece."""
+        """Takes one more step into every stretch; drops those that have reached the piece's end."""
         self.keep(self._next < self._end)
         self.hash = self.hash * _MULTIPLIER + self._codes[self._next]
         self._next = self._next + 1
@@ -107,19 +117,21 @@ class _Stretches:
 
 
 def longest_shared(pieces: Sequence[Hashes], corpus: Sequence[Hashes] | None = None) -> list[int]:
-    """Notes in the longest run of each piece (its steps) that some piece of ``corpus`` has too.
+    """For each piece, the notes of its longest run that some piece of ``corpus`` has too.
 
-    Exact, but for chance collisions of 64-bit hashes. Without a corpus each piece is compared
-    with the others. 0 where not one step is shared.
+    Pieces are given by their steps. Without a corpus each piece is compared with the others. 0
+    where not one step is shared. Exact, except for chance collisions of 64-bit hashes.
     """
     runs = [0] * len(pieces)
     mine = _Stretches(pieces)
     theirs = None if corpus is None else _Stretches(corpus)
     notes = 1
+    # A stretch is shared only if its beginning is: those that are not need not grow further.
     while len(mine.hash):
         mine.grow()
         if theirs is None:
             _, same = np.unique(mine.hash, return_inverse=True)
+            # the first and the last piece that have each hash: two pieces share it if they differ
             first = np.full(len(mine.hash), len(pieces))
             last = np.zeros(len(mine.hash), np.int64)
             np.minimum.at(first, same, mine.piece)
@@ -136,7 +148,7 @@ def longest_shared(pieces: Sequence[Hashes], corpus: Sequence[Hashes] | None = N
 
 
 def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
-    """The steps of each training piece of a prepared dataset, read off its tokens.
+    """The steps of each training piece of a prepared dataset, computed from its tokens.
 
     Raises:
         ValueError: a dataset of an older version.
@@ -146,8 +158,9 @@ def training_steps(dataset: Path, vocabulary: Vocabulary) -> Iterator[Hashes]:
         ids, ticks = arrays["ids"].astype(np.int64), arrays["tick"]
         starts, held_out = arrays["starts"], arrays["validation"] | arrays["test"]
     kinds, values = np.array(vocabulary.kind)[ids], np.array(vocabulary.value)
-    # ticks of 1/12 beat to ticks of 1/12 quarter: the beat is that of the metre in force
+    # Ticks of 1/12 beat become ticks of 1/12 quarter note; the beat is that of the current metre.
     per_tick = np.array(vocabulary.tick_quarters)[ids] * 12
+    # at each token, the index of the last token of a metre: the running maximum of such indices
     metre = np.maximum.accumulate(np.where(kinds == TIMESIG, np.arange(len(ids)), 0))
     moved = np.diff(ticks, prepend=0)
     moved[starts[:-1]] = 0

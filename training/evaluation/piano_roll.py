@@ -2,7 +2,7 @@
 
     python -m training.evaluation.piano_roll out/2026-11-22_sequence.mid site/piano-roll.png
 
-With ``--record out/2026-11-22_sequence.json`` the sections of the piece's form stand above it.
+With ``--record out/2026-11-22_sequence.json`` the sections of the piece's form are drawn above it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def sections_of(record: Mapping[str, Any]) -> list[Section]:
         return []
     try:
         numerator, denominator = map(int, str(record["request"]["metre"]).split("/"))
+        # seconds of a quarter note times quarter notes of a bar
         bar_s = 60 / float(record["request"]["tempo"]) * 4 * numerator / denominator
         bounds = [bar_s * bars for bars in accumulate(form["bars"], initial=0)]
         return list(zip(bounds[:-1], bounds[1:], form["letters"], strict=True))
@@ -51,7 +52,7 @@ def draw_sections(sections: Sequence[Section], axes: Axes) -> None:
     """Coloured spans with their letters above the roll; A and A' have the same colour."""
     colours = mpl.colormaps["Pastel1"]
     kinds = list(dict.fromkeys(letter.rstrip("'") for *_, letter in sections))
-    across = axes.get_xaxis_transform()  # seconds across; up: 0 and 1 are the roll's edges
+    across = axes.get_xaxis_transform()  # x in seconds; y 0 and 1: the roll's edges
     for start, end, letter in sections:
         stop = min(end, LONGEST_S)
         if start >= stop:
@@ -73,7 +74,7 @@ def draw_sections(sections: Sequence[Section], axes: Axes) -> None:
 def draw_piano_roll(
     score: ScoreSecond, axes: Axes, title: str = "", form: Sequence[Section] = ()
 ) -> None:
-    """One bar per note on ``axes``; louder notes are darker. ``form``: its sections, on top."""
+    """Draws a bar for each note on ``axes``, darker if louder; above, the sections of ``form``."""
     tracks = [track for track in score.tracks if len(track.notes)]
     colours = mpl.colormaps["tab10"]
     for index, track in enumerate(tracks):

@@ -1,4 +1,7 @@
-"""What an evaluation found, to read, to parse and to look at. Knows numbers; not how they came."""
+"""The results of an evaluation as a table, as JSON and as plots.
+
+Depends on neither MIDI files nor models.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-FLAGGED_RUN = 20  # notes; the longest shared run of nine of ten held-out pieces is shorter
+FLAGGED_RUN = 20  # notes; nine of ten held-out pieces share no run as long as this
 HEADLINES = ("duplicates", "consonance", "scale_consistency", "groove", "bar_repetition")
 
 
@@ -28,8 +31,8 @@ HEADLINES = ("duplicates", "consonance", "scale_consistency", "groove", "bar_rep
 class Nats:
     """Summed negative log-likelihoods (nats) of the first minute of some pieces.
 
-    ``total`` is of model and memory mixed, ``alone`` of the model; ``forbidden`` counts the true
-    tokens that the grammar rules out.
+    ``total`` is of the model mixed with the memory, ``alone`` of the model. ``forbidden`` counts
+    the tokens of the pieces that the grammar rules out.
     """
 
     total: float = 0.0
@@ -50,7 +53,7 @@ class Nats:
 
 @dataclass
 class Pieces:
-    """A set of pieces: features [pieces, size] by name, and the notes of each longest run."""
+    """A set of pieces: features [pieces, size] by name, and longest shared runs in notes."""
 
     features: dict[str, FloatArray]
     runs: list[int] = field(default_factory=list)
@@ -89,13 +92,16 @@ class Pieces:
 
 @dataclass
 class Areas:
-    """Overlapped areas: MGEval's per feature, and of the plain values of the scalar features."""
+    """Overlapped areas by feature: MGEval's, of ``distances``, and those of the plain ``values``.
+
+    Only scalar features have plain values.
+    """
 
     distances: dict[str, float]
     values: dict[str, float]
 
     def mean(self) -> float | None:
-        """Over all features that have one."""
+        """The mean over all features that have an area."""
         return _mean(self.distances.values())
 
     def mean_of_values(self) -> float | None:
@@ -104,11 +110,14 @@ class Areas:
 
 @dataclass
 class Report:
-    """One evaluation. ``halves`` compares random halves of the real pieces: the ceiling of OA.
+    """One evaluation.
 
-    ``nats`` by "all", "style NAME" and "source NAME"; empty without a bundle. ``settings`` says
-    what was evaluated: model_id, seconds, seed, sampling. ``skipped``: (file, why), samples too.
-    ``listener`` is what a listener notices, ``two_sample`` whether a classifier tells them apart.
+    ``settings`` says what was evaluated: model_id, seconds, seed, sampling. ``nats`` are by "all",
+    "style NAME" and "source NAME"; they are empty without a bundle. ``halves`` compares random
+    halves of the real pieces with each other, which shows how high OA can get. ``runs_against``
+    says in which pieces shared runs were looked for. ``skipped`` lists (file, why), also for
+    samples. ``listener`` is what a listener notices, ``two_sample`` whether a classifier can tell
+    generated pieces from real ones.
     """
 
     settings: dict[str, Any]
@@ -242,7 +251,7 @@ class Report:
 
     def plot(self, path: Path | None = None) -> Figure:
         """A panel per scalar feature: how real and generated pieces are distributed."""
-        from matplotlib.figure import Figure  # slow to import, in every process that measures
+        from matplotlib.figure import Figure  # not above: every worker process would load it
 
         columns, rows = 5, -(-(len(SCALARS) + 1) // 5)
         figure = Figure(figsize=(3.1 * columns, 2.3 * rows), layout="constrained")
@@ -274,7 +283,7 @@ class Report:
 
 
 def _edges(values: Sequence[FloatArray]) -> FloatArray:
-    """Sixteen bins over both sets; a constant gets a narrow one around it."""
+    """The edges of sixteen bins over both sets; a constant gets one narrow bin around it."""
     every = np.concatenate(values)
     if not len(every) or every.min() == every.max():
         centre = every[0] if len(every) else 0.0
@@ -288,7 +297,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _mean(values: Any) -> float | None:
-    """The mean of those that are numbers."""
+    """The mean of the values that are neither None nor nan; None if there are none."""
     known = [value for value in values if value is not None and not np.isnan(value)]
     return _rounded(float(np.mean(known))) if known else None
 

@@ -1,7 +1,7 @@
-"""The work of an evaluation, a file or a piece at a time, as each process does it.
+"""The part of an evaluation that handles one piece at a time, as each worker process runs it.
 
-Measures a MIDI file, scores one with the deployed decoder, composes one. Knows neither sets of
-pieces nor what the numbers are for.
+Measures a MIDI file, computes its nats with the deployed decoder, or composes a piece. Depends on
+neither sets of pieces nor the comparison of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ UNREADABLE = (RuntimeError, OverflowError, ValueError, OSError)
 
 @dataclass
 class Measured:
-    """One piece: its features by name, and its notes as steps. ``why`` set when it is no use.
+    """One piece: its features by name, and its notes as steps. ``why``: why it cannot be used.
 
     heard: what a listener notices in it. sample: its first minute for the two-sample test; None
     for a short piece.
@@ -66,9 +66,9 @@ def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
 
 
 def _timed_ending(raw: ScoreTick) -> tuple[float, float]:
-    """Seconds of the piece, and from its last onset to its end, at the tempos that the file has.
+    """Seconds of the piece, and seconds from its last onset to its end, at the file's own tempos.
 
-    A cleaned score has one tempo, and no ritardando.
+    A cleaned score would not do: it has a single tempo, and so no ritardando.
     """
     timed: Any = raw.to("second")  # symusic types this by its argument's class only
     notes = [track.notes.numpy() for track in timed.tracks if not track.is_drum and track.notes]
@@ -104,7 +104,8 @@ def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
 def measure_file(source: Source, root: Path, seconds: float) -> Measured:
     """`measure` for a file below ``root``."""
     measured = Measured(str(source.path.relative_to(root)), source.style, source.collection)
-    # Only what cannot be read is left out: a test set is made of pieces kept from training.
+    # Only unreadable files are left out. The other reasons to leave a file out apply to training,
+    # and a test set is made of pieces that are held out of training.
     if source.why.startswith("unreadable"):
         measured.why = source.why
         return measured
@@ -118,13 +119,16 @@ def measure_file(source: Source, root: Path, seconds: float) -> Measured:
 
 @cache
 def _loaded(directory: Path, model_id: str) -> tuple[Composer, MusicTokenizer]:  # noqa: ARG001
-    """Kept in each process; ``model_id`` tells a new bundle in the same folder from the old."""
+    """The bundle's composer and tokenizer, cached in each process.
+
+    ``model_id`` is in the cache's key, so that a new bundle in the same folder is loaded.
+    """
     bundle = Bundle.load(directory)
     return Composer(bundle), load_tokenizer(bundle)
 
 
 def known_style(style: str, bundle: Bundle) -> str:
-    """The style itself, or for one that the bundle has no token for, "other"."""
+    """The style itself, or "other" if the bundle has no token for it."""
     spare = "other" if "other" in bundle.styles else next(iter(bundle.styles))
     return style if style in bundle.styles else spare
 
@@ -132,10 +136,10 @@ def known_style(style: str, bundle: Bundle) -> str:
 def token_logits(
     composer: Composer, ids: Iterable[int], style: str
 ) -> Iterator[tuple[NDArray[np.float32], TokenSequence]]:
-    """Teacher forcing through the deployed decoder, its sliding window and the memory.
+    """Feeds ``ids`` to the deployed decoder, its sliding window and the memory (teacher forcing).
 
-    Yields the logits [vocabulary] of each token of ``ids``, Bar first, and of the one after the
-    last, with the sequence before it. Both are overwritten by the next.
+    Yields the logits [vocabulary] for each token of ``ids``, of which Bar is the first, and for the
+    token after the last; with them the sequence before that token. The next step overwrites both.
     """
     sequence = composer.beginning.sequence_in(style, None)
     sequence.begin_piece(None)
@@ -149,10 +153,10 @@ def token_logits(
 
 
 def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:
-    """Of the first minute of a piece, and of its end when that is in it, as in training.
+    """The nats of a piece's first minute, with EOS if the piece ends in it, as in training.
 
-    The model is mixed with the memory as the sampler does it in a piece without a plan; nucleus
-    and guards, which only keep away from things, are left out. ``ids`` without BOS, style and EOS.
+    The model is mixed with the memory as the sampler does it in a piece without a plan. Top-p and
+    the guards are left out, as they only rule tokens out. ``ids`` are without BOS, style and EOS.
     """
     nats = Nats()
     grammar = Grammar(composer.vocabulary, composer.bundle.grammar)
@@ -162,6 +166,7 @@ def nats_of(composer: Composer, ids: Sequence[int], style: str) -> Nats:
         if state.seconds > NATS_SECONDS:
             break
         exact = logits.astype(np.float64)
+        # loss = -log p(target) of the model; the memory's probability is 1 for the id it names
         loss = np.logaddexp.reduce(exact) - exact[target]
         named = memory.weight > 0 and target == memory.named
         nats.total -= np.log((1 - memory.weight) * np.exp(-loss) + memory.weight * named)

@@ -1,11 +1,11 @@
 """Can generated pieces be told from real ones? A classifier two-sample test.
 
-A random forest learns to tell the two sets apart by features of the music, and is asked about
+A random forest learns to tell the two sets apart by features of the music, and is then asked about
 pieces that it did not learn from (Lopez-Paz & Oquab 2017, arXiv:1610.06545). The area under its ROC
-curve (AUC) is .5 if it cannot and 1 if it always can. Two halves of the real pieces are compared in
-the same way, to show what comes out where there is nothing to tell.
+curve (AUC) is .5 if it cannot tell them apart and 1 if it always can. Two halves of the real pieces
+are compared in the same way, to show the AUC of two sets that do not differ.
 
-Knows the features of pieces; neither files nor models.
+Depends on neither files nor models.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ TREES = 500
 FEWEST_IN_LEAF = 2
 FOLDS = 5
 SEED = 20261126
-HALVINGS = 4  # of the real pieces
+HALVINGS = 4  # how often the real pieces are divided into random halves
 FEWEST_PIECES = 20  # on each side
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One piece as the forest sees it: `FEATURES` as a row, nan where it has none; its style."""
+    """One piece as the forest sees it: `FEATURES` as a row, nan where it lacks one; its style."""
 
     row: FloatArray
     style: str
@@ -65,9 +65,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class TwoSample:
-    """AUC of each set of generated pieces against all real ones, and of real halves.
+    """AUC of each set of generated pieces against all real ones, and of halves of the real ones.
 
-    ``pieces``: real ones, and generated ones in each set. Empty where there were too few.
+    ``pieces``: how many real ones, and how many generated ones in each set. ``sets`` and ``halves``
+    are empty where there were too few pieces.
     """
 
     sets: list[float] = field(default_factory=list)
@@ -113,10 +114,11 @@ def sample_of(music: Music | None, style: str, seconds: float) -> Sample | None:
 def style_weights(styles: Sequence[str], generated: BoolArray) -> FloatArray:
     """A weight [pieces] for each piece, so that style does not tell the two sides apart.
 
-    A style counts on each side as many pieces as the side with fewer has; a style that one side
-    lacks counts nothing. Where the sides share no style (a folder may name none), all weigh 1.
+    On each side, the weights of a style add up to its number of pieces on the side with fewer. A
+    style that one side lacks has the weight 0. Where the sides share no style (a folder may name
+    none), all pieces weigh 1.
 
-    Example: of real chorales there are 6, of generated ones 2: the real ones weigh 1/3 each.
+    Example: there are 6 real chorales and 2 generated ones, so the real ones weigh 1/3 each.
     """
     sides = [
         Counter(s for s, made in zip(styles, generated, strict=True) if made == side)
@@ -131,11 +133,11 @@ def style_weights(styles: Sequence[str], generated: BoolArray) -> FloatArray:
 
 
 def auc(real: Sequence[Sample], generated: Sequence[Sample], workers: int = 1) -> float:
-    """The AUC of a random forest that tells the sets apart, by pooled out-of-fold probabilities.
+    """The AUC of a random forest that tells the sets apart, from pooled out-of-fold probabilities.
 
-    nan where fewer than `FEWEST_PIECES` of a side have a style that the other has, too.
+    nan if on one side fewer than `FEWEST_PIECES` pieces have a style that the other side has too.
     """
-    # slow to import: a second, in every process that measures
+    # Imported here: it takes a second, and every process that measures imports this module.
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.metrics import roc_auc_score
@@ -152,6 +154,7 @@ def auc(real: Sequence[Sample], generated: Sequence[Sample], workers: int = 1) -
     rows = np.stack([sample.row for sample in both])[counted]
     predicted = np.zeros(len(rows))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
+    # Each piece's probability comes from the one forest that did not learn from it.
     for learnt, asked in folds.split(rows, made):
         forest = make_pipeline(
             SimpleImputer(strategy="median", keep_empty_features=True),
@@ -167,9 +170,9 @@ def auc(real: Sequence[Sample], generated: Sequence[Sample], workers: int = 1) -
 
 
 def split_evenly(generated: Sequence[Sample], sets: int) -> list[list[Sample]]:
-    """``sets`` sets of equal size in which the styles are spread alike; at most sets - 1 are left.
+    """``sets`` sets of equal size, each with the same styles as far as possible.
 
-    The order of ``generated`` is that of the seeds.
+    At most sets - 1 pieces are left out. ``generated`` is in the order of the seeds.
     """
     by_style = sorted(generated, key=lambda sample: sample.style)  # stable: by seed within a style
     whole = len(by_style) // sets * sets
@@ -179,7 +182,7 @@ def split_evenly(generated: Sequence[Sample], sets: int) -> list[list[Sample]]:
 def two_sample_test(
     real: Sequence[Sample], generated: Sequence[Sample], sets: int = 1, workers: int = 1
 ) -> TwoSample:
-    """Each of ``sets`` sets of the generated pieces against all real ones; real halves, too.
+    """Tests ``sets`` sets of the generated pieces against all real ones, and real halves.
 
     Args:
         workers: threads in which trees grow; the result does not depend on it.

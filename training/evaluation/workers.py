@@ -1,4 +1,7 @@
-"""Maps a function over processes, with a progress bar. Knows neither what is mapped nor why."""
+"""Maps a function over processes, with a progress bar.
+
+Depends on neither the function nor its items.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ class Workers:
     """A pool of ``count`` processes; a few items, or one worker, are mapped in this process."""
 
     def __init__(self, count: int) -> None:
-        # Not by fork: a notebook has torch's threads, and a copy of their locks hangs.
+        # Spawned, not forked: in a notebook torch has threads, and a forked process would hang on
+        # its copies of their locks.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(count, context) if count > 1 else None
 

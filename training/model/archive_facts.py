@@ -1,7 +1,7 @@
-r"""What a bundle knows of its archive beside the model: plans of form, shares, weights of copies.
+r"""What a bundle says of its archive: plans of form, shares of styles, weights of copies.
 
-The export writes it; this command writes it anew into a bundle that is there, for other pieces
-or after a change of what is read off them. The model stays as it is.
+The export writes these facts. This command rewrites them in an existing bundle, for other pieces or
+after a change in what is read off them. The model stays as it is.
 
     python -m training.model.archive_facts --bundle layers/model --dataset build/dataset.npz
 """
@@ -31,12 +31,14 @@ from training.model.copying import NO_WEIGHTS, fit_weights, weights_to_json
 from training.model.model import MusicModel
 from training.model.weights import load_weights
 
-FEW_PARALLELS = 3.0  # fifths, and octaves, in 100 changes of a four-part chord: styles have 2 or 6
-FEWEST_CHANGES = 20  # of a piece that is counted
-FEWEST_PIECES = 5  # such pieces, for a style to be judged by
+# Limit of the parallel fifths, and of the octaves, in 100 changes of a four-part chord. Styles have
+# 2 or 6.
+FEW_PARALLELS = 3.0
+FEWEST_CHANGES = 20  # in a piece, for it to be counted
+FEWEST_PIECES = 5  # that are counted in a style, for it to be judged
 MOST_PIECES = 100  # of a style that are looked at
 
-# Of a bundle about whose archive nothing is known.
+# The facts of a bundle about whose archive nothing is known.
 NO_FACTS: dict[str, Any] = {
     "copying": weights_to_json(NO_WEIGHTS),
     "plans": {},
@@ -106,6 +108,7 @@ def main() -> None:
     except (OSError, ValueError, BundleError) as error:
         raise SystemExit(f"nothing was written: {error}") from error
     with tempfile.TemporaryDirectory(dir=a.bundle.parent) as scratch:
+        # The facts are tried in a copy, so that a wrong one leaves the bundle as it was.
         tried = Path(shutil.copytree(a.bundle, Path(scratch) / "model"))
         write_manifest(tried, manifest | facts)
         Composer(Bundle.load(tried))

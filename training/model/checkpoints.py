@@ -1,4 +1,4 @@
-"""Reads a training run's checkpoint: its model, and what it says of the run."""
+"""Reads the checkpoint of a training run: its model, and the facts of the run."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""How much a copy is to be believed: the weights of the mixture, fitted on real pieces.
+"""Fits the weights of copies on real pieces: how much the sampler believes its memory.
 
-For each id of a piece three things are looked at: how likely the model finds it, whether it is the
-one that the memory would name, and in which class that name was. A class's weight is the one under
-which the ids are likeliest. Knows the trackers of `generate_tokens` and the model's losses.
+The sampler mixes the model with a memory, which names the id that would repeat earlier music
+(`music/memory.py`). For each id of a piece the fit needs three facts: how likely the model finds
+it, whether it is the id that the memory named, and the class of that case, such as the length of
+the repeated suffix. The weight of a class is the one that makes its ids likeliest. Depends on the
+trackers in `music` and on the model's losses.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from training.model.loss import losses_of
 from training.model.model import MusicModel
 from training.model.windows import Windows
 
-FITTED_PIECES = 120  # of the training pieces, drawn by style
-ROUNDS = 80  # of expectation-maximisation: it has long come to rest
+FITTED_PIECES = 120  # training pieces, taken from the styles in turn
+ROUNDS = 80  # of expectation-maximization; it converges long before
 NO_WEIGHTS = CopyWeights(
     suffix=[0.0] * SUFFIX_CLASSES,
     suffix_in_new_bars=[0.0] * SUFFIX_CLASSES,
@@ -40,20 +42,26 @@ NO_WEIGHTS = CopyWeights(
 
 
 def fitted(p: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """The weight w under which sum(log((1 - w) p + w right)) is greatest, by EM.
+    """The weight w that maximizes sum(log((1 - w) p + w right)), by expectation-maximization.
 
-    p: [ids], the model's. right: [ids], whether the named id came.
+    p: [ids], the model's probability of each id. right: [ids], whether it is the named id.
     """
     weight = 0.3
     for _ in range(ROUNDS):
+        # E-step: the probability that each id came from the memory and not from the model
         share = weight * right / ((1 - weight) * p + weight * right + 1e-30)
-        weight = float((share.sum() + 0.1) / (len(p) + 1))  # a few ids cannot make it 0 or 1
+        # M-step: the mean of these, smoothed so that a few ids cannot make it 0 or 1
+        weight = float((share.sum() + 0.1) / (len(p) + 1))
     return min(round(weight, 4), 0.9999)  # the model always keeps a part
 
 
 def named_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """[ids, 4]: before each id, what the suffix names, its class; what the piece's own plan names,
-    and level * RUN_CLASSES + class of the run, -1 in a new bar."""
+    """[ids, 4]: what the memory names before each id of a piece.
+
+    The columns are the id that the longest suffix names; the class of that suffix's length; the id
+    that the piece's own plan names; and the cell of the plan's weights, which is
+    level * RUN_CLASSES + class of the run of right names, or -1 in a new bar.
+    """
     plan, _ = plan_of(piece, vocabulary)
     state, bars, suffix = MusicState(vocabulary), Bars(vocabulary), Suffix()
     rows = np.zeros((len(piece.ids), 4), np.int64)
@@ -79,16 +87,21 @@ def named_of(piece: PieceOfDataset, vocabulary: Vocabulary) -> NDArray[np.int64]
 def fit_weights(
     model: MusicModel, dataset: Dataset, vocabulary: Vocabulary, seed: int = 0
 ) -> tuple[CopyWeights, dict[str, float]]:
-    """The weights on some of the training pieces, and nats per id there: alone and mixed."""
+    """The weights, fitted on some training pieces, and the nats per id there.
+
+    The nats are those of the model alone and those of the mixture.
+    """
     numbers = training_pieces(dataset)
     order = np.random.default_rng(seed).permutation(numbers)
     by_style = [order[dataset.style_ids[order] == style] for style in np.unique(dataset.style_ids)]
+    # Sorted by the place within its style: the first piece of each style, then each second one, ...
     turns = [(place, number) for own in by_style for place, number in enumerate(own)]
     drawn = np.array([number for _, number in sorted(turns)][:FITTED_PIECES], np.int64)
     windows = Windows(dataset, vocabulary, model.config.context)
     p, target, rows = [], [], []
     pieces = pieces_of(dataset, vocabulary, drawn)
     for piece, losses in zip(pieces, losses_of(model, windows, drawn), strict=True):
+        # The losses cover the first minute; in a short piece they include EOS, piece.ids does not.
         count = min(len(losses), len(piece.ids))
         p.append(np.exp(-losses[:count].astype(np.float64)))
         target.append(np.array(piece.ids[:count]))
@@ -105,11 +118,12 @@ def _fit(
     def suffix_weights(chosen: NDArray[np.bool_]) -> list[float]:
         cells = [chosen & (rows[:, 1] == c) for c in range(SUFFIX_CLASSES)]
         fits = [fitted(p[cell], by_suffix[cell]) for cell in cells]
-        return [0.0, *fits[1:]]  # where nothing is named nothing is mixed in
+        return [0.0, *fits[1:]]  # class 0: no suffix, so nothing is named and nothing mixed in
 
     cells = [rows[:, 3] == cell for cell in range(len(LEVELS) * RUN_CLASSES)]
     plan = np.reshape([fitted(p[cell], by_plan[cell]) for cell in cells], (-1, RUN_CLASSES))
     weights = CopyWeights(suffix_weights(np.ones(len(p), bool)), suffix_weights(new), plan.tolist())
+    # the mixture as in a piece without a plan
     weight = np.array(weights.suffix)[rows[:, 1]]
     mixed = (1 - weight) * p + weight * by_suffix
     facts = {

@@ -50,18 +50,21 @@ SAMPLING = {
     "candidates": 4,
     "duration_s": 90,
 }
-FLOAT32_LIMIT = 1e-3  # of a logit; measured 3e-5
+FLOAT32_LIMIT = 1e-3  # greatest difference of a logit; measured 3e-5
 INT8_KL_LIMIT = 0.02  # nats; measured 1e-3
-PARITY_POSITIONS = (PREFIX, *range(3, 250, 13), 400, 509)  # without the style nothing is sampled
+PARITY_POSITIONS = (PREFIX, *range(3, 250, 13), 400, 509)  # sampling begins after the style
 
 
 def as_numpy(tensor: torch.Tensor) -> NDArray[np.float32]:
-    """As onnx stores weights: float32, row by row."""
+    """The tensor in the form in which ONNX stores weights: float32, row-major."""
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
 def folded_weights(model: MusicModel) -> tuple[Weights, Weights]:
-    """The inputs' tables, shared rows summed out; the other weights in the graph's orientation."""
+    """The inputs' tables, with the shared rows added in, and the other weights.
+
+    Matrices are transposed: torch keeps them as [out, in], and the graph needs [in, out].
+    """
     tables = {name: as_numpy(table) for name, table in model.tables().items()}
     weights = {
         "sounding": as_numpy(model.sounding),
@@ -79,7 +82,10 @@ def folded_weights(model: MusicModel) -> tuple[Weights, Weights]:
 def calibrate_cache(
     model: MusicModel, windows: Windows, pieces: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """[layers, 2]: the int8 step of each key and value cache, from the extremes on real windows."""
+    """[layers, 2]: the value of one int8 step in each key and value cache.
+
+    127 steps reach the greatest absolute value that occurs on windows of the given pieces.
+    """
     config = model.config
     peaks = torch.zeros(config.layers, 2)
     tables = model.tables()
@@ -107,9 +113,10 @@ def write_bundle(
     facts: Mapping[str, Any] = NO_FACTS,
     history: History = (),
 ) -> Bundle:
-    """Writes the files to a new folder, puts it in ``out``'s place and returns it verified.
+    """Writes the files to a new folder, verifies them, and puts the folder in ``out``'s place.
 
-    ``facts`` of the archive are those of `archive_facts.facts_of`; the weights hold ``history``.
+    ``facts``: about the archive, from `archive_facts.facts_of`. ``history``: what the model was
+    trained on; the weights file holds it as well.
     """
     tokenizer = make_tokenizer()
     entries = vocabulary_entries(tokenizer)
@@ -145,7 +152,7 @@ def write_bundle(
 
 
 def bundle_config(model: MusicModel, quantized: bool) -> dict[str, Any]:
-    """What the decoder must know of the graph."""
+    """What the decoder must know about the graph."""
     by_index, by_tick = rotary_frequencies(model.config.head_size)
     return {
         **model.config.to_json(),
@@ -166,7 +173,8 @@ def export_bundle(
 ) -> Bundle:
     """Writes ``model`` as a bundle: int8 weights and cache with ``calibration``, else float32.
 
-    ``texts``: MODEL_CARD.md and what else lies beside it. ``facts``: `archive_facts.facts_of`.
+    ``texts``: the contents of MODEL_CARD.md and of other text files, by name. ``facts``: about the
+    archive, from `archive_facts.facts_of`.
     """
     config = bundle_config(model, calibration is not None)
     scales = None if calibration is None else calibrate_cache(model, *calibration)
@@ -182,7 +190,8 @@ def compare(
 ) -> dict[str, float]:
     """Decoder against PyTorch on one real window: greatest logit difference and mean KL in nats.
 
-    The decoder prefills up to each position and takes one step; both ways must agree.
+    At each position the decoder prefills all tokens before it and then takes one step, so that both
+    ways to logits are compared.
     """
     start = int(windows.dataset.starts[piece]) + PREFIX
     room = int(windows.dataset.starts[piece + 1]) - 1 - start
@@ -196,6 +205,7 @@ def compare(
         stepped = decoder.step()[0].copy()
         for got, want in ((prefilled, reference[n - 1]), (stepped, reference[n])):
             worst = max(worst, float(np.abs(got - want).max()))
+            # KL(want || got), in double precision
             p, q = (torch.from_numpy(x).double().log_softmax(-1) for x in (want, got))
             divergence.append(float((p.exp() * (p - q)).sum()))
     return {"max_logit_difference": worst, "kl": float(np.mean(divergence))}
@@ -224,7 +234,7 @@ def _commit() -> str:
 def training_facts(
     model: MusicModel, checkpoint: Mapping[str, Any], windows: Windows, history: History
 ) -> dict[str, Any]:
-    """What the bundle says of its training, but for the parity."""
+    """What the bundle says of its training, except the parity."""
     dataset = windows.dataset
     held = np.flatnonzero(dataset.validation)
     tokenizer = make_tokenizer()
@@ -259,15 +269,16 @@ def release(
     *,
     float32: bool = False,
 ) -> Bundle:
-    """Exports a checkpoint to ``out`` after graph and model were found to agree.
+    """Exports a checkpoint to ``out``, once graph and model were found to agree.
 
     Args:
         data_note: for the model card: which pieces, from where, with which rights.
-        evaluation: what `evaluate.py --json` printed of this model, for the model card.
+        evaluation: for the model card: the JSON that `python -m training.evaluation.evaluate
+            --json` printed for this model.
 
     Raises:
         SystemExit: the checkpoint was trained on another data set, or graph and model disagree;
-            ``out`` is as it was.
+            ``out`` stays as it was.
     """
     model, facts = load_checkpoint(checkpoint)
     if facts["dataset_sha256"] != dataset.sha256():
@@ -283,6 +294,7 @@ def release(
     held = np.flatnonzero(dataset.validation)
     real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
     longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
+    # Both graphs are compared with the model in a scratch folder, before ``out`` is touched.
     with tempfile.TemporaryDirectory() as scratch:
         texts = {"MODEL_CARD.md": "to compare with the model"}
         exact = export_bundle(model, Path(scratch) / "model", training, None, texts)

@@ -21,7 +21,7 @@ from training.model.windows import PREFIX, Batch, Windows, stack
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch's tensors where the model is."""
+    """The batch with its tensors on ``device``."""
     inputs, targets = batch
     return {name: tensor.to(device) for name, tensor in inputs.items()}, targets.to(device)
 
@@ -39,7 +39,7 @@ def summed_loss(model: MusicModel, batch: Batch) -> Tensor:
 def losses_of(
     model: MusicModel, windows: Windows, pieces: NDArray[np.int64]
 ) -> Iterator[NDArray[np.float32]]:
-    """By piece, the nats of each id of its first minute, [ids], from its first Bar on."""
+    """For each piece, the nats [ids] of the ids of its first minute, from its first Bar on."""
     was_training = model.training
     model.eval()
     device = model.norm.device

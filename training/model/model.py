@@ -1,12 +1,16 @@
 """A small decoder-only transformer over music tokens, in one file.
 
-Beside the token it sees the musical state that the sampler tracks anyway: position in the bar,
-program, which pitches sound now, and how far the piece's beginning and end are. Half of each
-head's rotary pairs turn with the token's index, half with musical time, so that "a bar ago" is a
-direction attention can look in. Other choices: RMSNorm before each block, queries, keys and values
-normalized per head (bounded, so the int8 cache needs no outliers), SwiGLU, tied head, token
-embeddings that share rows by meaning (pitch class, octave, duration, beat). Shapes: B batch, T
-tokens, C channels, H heads, D head size.
+Besides each token, the model sees the musical state that the sampler tracks anyway: the position in
+the bar, the program, the pitches that sound now, and how far away the piece's beginning and end
+are. Half of each head's rotary pairs turn with the token's index and half with musical time, so
+that attention can look for what was played a bar ago. The other design choices:
+
+- RMSNorm before attention and before the MLP, which is a SwiGLU;
+- queries, keys and values normalized per head: they are bounded, so the int8 cache has no outliers;
+- token embeddings that share rows by meaning (pitch class, octave, duration, beat);
+- an output head that is tied to the token embeddings.
+
+Shapes: B batch, T tokens, C channels, H heads, D head size.
 """
 
 from __future__ import annotations
@@ -49,19 +53,23 @@ class ModelConfig:
 
 
 def rotary_frequencies(head_size: int) -> tuple[list[float], list[float]]:
-    """Radians per token index and radians per tick, head_size // 4 each.
+    """Radians per token index and radians per tick, head_size // 4 of each.
 
-    The first is RoPE's (arXiv:2104.09864); the second has periods from half a beat to about
+    The first are RoPE's (arXiv:2104.09864); the second have periods from half a beat to about
     90 beats of 12 ticks.
     """
     n = head_size // 4
+    # The periods in ticks are in geometric progression, from 6 to 6 * 2**7.5 = 1086.
     by_index = [10_000 ** (-k / n) for k in range(n)]
     by_tick = [2 * math.pi / (6 * 2 ** (7.5 * k / (n - 1))) for k in range(n)]
     return by_index, by_tick
 
 
 def meaning_matrix(entries: Sequence[tuple[str, str]]) -> Tensor:
-    """[vocabulary, meanings] of zeros and ones: the shared rows in each token's embedding."""
+    """[vocabulary, meanings] of zeros and ones: which shared rows each token's embedding adds up.
+
+    Example: Pitch 60 has the meanings (type, Pitch), (pitch class, 0) and (octave, 5).
+    """
     columns: dict[tuple[str, int | str], int] = {}
     cells = []
     for token, (kind, value) in enumerate(entries):
@@ -71,6 +79,7 @@ def meaning_matrix(entries: Sequence[tuple[str, str]]) -> Tensor:
         elif kind == "Duration":
             beats, parts, resolution = map(int, value.split("."))
             ticks = (beats * resolution + parts) * 12 // resolution
+            # 2 log2: durations within half an octave of each other share a row
             meanings += [("log duration", round(2 * math.log2(ticks))), ("duration", ticks % 12)]
         elif kind == "Position":
             meanings += [("subdivision", int(value) % 12), ("beat", int(value) // 12)]
@@ -92,7 +101,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Attention and a SwiGLU, each behind a norm and added back."""
+    """Attention, then a SwiGLU MLP, each with a norm before it and a residual connection."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -108,8 +117,12 @@ class Block(nn.Module):
     def queries_keys_values(
         self, x: Tensor, cos: Tensor, sin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, T, H, D] each, normalized per head, queries and keys rotated."""
+        """[B, T, H, D] each (keys and values: kv_heads), normalized per head.
+
+        Queries and keys are rotated.
+        """
         config = self.config
+        # one packed matrix: first the heads of the queries, then those of keys and values
         qkv = self.qkv(rms_norm(x, self.norm_1)).unflatten(-1, (-1, config.head_size))
         q, k, v = rms_norm(qkv, None).split((config.heads, config.kv_heads, config.kv_heads), 2)
         return rotate(q, cos, sin), rotate(k, cos, sin), v
@@ -152,7 +165,8 @@ class MusicModel(nn.Module):
         self.position = nn.Embedding(config.positions, c)
         self.program = nn.Embedding(config.programs + 1, c)
         self.sounding = nn.Parameter(torch.randn(config.pitches, c) * 0.02)
-        # The ids before begin as nothing, so that a model without them can learn them.
+        # The rows of the preceding ids start at zero, so that a model that was trained without
+        # them can learn them.
         self.before = nn.Parameter(torch.zeros(len(BEFORE), config.vocabulary, c))
         self.before_meaning = nn.Parameter(torch.zeros(len(BEFORE), self.meanings.shape[1], c))
         self.begun = nn.Embedding(BAR_CLASSES, c)
@@ -165,6 +179,8 @@ class MusicModel(nn.Module):
         for embedding in (self.token, self.position, self.program, self.begun, self.left):
             nn.init.normal_(embedding.weight, std=0.02)
         for name, parameter in self.blocks.named_parameters():
+            # Std is 1 / sqrt(fan-in). The matrices that add to the residual stream start smaller,
+            # since the outputs of 2 * layers of them are added up (as in GPT-2).
             if parameter.ndim == 2:
                 std = parameter.shape[1] ** -0.5
                 if name.endswith(("out.weight", "down.weight")):
@@ -172,13 +188,16 @@ class MusicModel(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def forms(self) -> Tensor:
-        """[FORMS, C], a row for each of `form_of`'s numbers."""
+        """[FORMS, C]: a row for each number that `form_of` returns."""
         form = torch.arange(FORMS, device=self.norm.device)
         rows: Tensor = self.begun(form // BAR_CLASSES) + self.left(form % BAR_CLASSES)
         return rows
 
     def angles(self, tick: Tensor) -> Tensor:
-        """tick [B, T], relative to the window's first -> [B, T, 1, D/2] radians."""
+        """tick [B, T], relative to the window's first -> [B, T, 1, D/2] radians.
+
+        The first D/4 pairs turn with the token's index, the others with the tick.
+        """
         index = torch.arange(tick.shape[1], device=tick.device, dtype=torch.float32)
         by_index = (index[:, None] * self.by_index).expand(tick.shape[0], -1, -1)
         return torch.cat((by_index, tick[..., None] * self.by_tick), -1)[:, :, None]
@@ -195,7 +214,7 @@ class MusicModel(nn.Module):
         return logits
 
     def tables(self) -> dict[str, Tensor]:
-        """By looked-up input, the rows that its values stand for, [values, C] each."""
+        """The embedding table [values, C] of each input that is looked up, by the input's name."""
         before = self.before + self.meanings @ self.before_meaning  # [3, vocabulary, C]
         return {
             "ids": self.token.weight + self.meanings @ self.meaning,  # also the output head
@@ -206,7 +225,7 @@ class MusicModel(nn.Module):
         }
 
     def embedded(self, tables: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        """What enters the first block, [B, T, C]: the token and the state, added up."""
+        """The first block's input [B, T, C]: the embeddings of token and state, added up."""
         x = inputs[MULTI_HOT] @ self.sounding
         for name, table in tables.items():
             x = x + functional.embedding(inputs[name], table)

@@ -29,7 +29,8 @@ def model_card(
 
     Args:
         data_note: which pieces, from where, with which rights.
-        evaluation: what `evaluate.py --json` printed of this model.
+        evaluation: the JSON that `python -m training.evaluation.evaluate --json` printed for this
+            model.
     """
     parity = training.get("parity_int8") or training["parity_float32"]
     nats = training["validation_nats_per_note"]

@@ -1,10 +1,10 @@
-"""The decoder as an ONNX graph: one graph for prefill and decode, cache updated in place.
+"""The decoder as an ONNX graph: one graph for prefill and decode, which updates the cache in place.
 
-Built node by node rather than traced, because the exporter has no GroupQueryAttention with a
-shared cache, which is what makes decoding fast. The rotary tables are inputs, not constants:
-each token names its row in them, and that row holds its angles, half by index and half by musical
-time, so the fused op rotates by musical time at no cost, and sequences of a batch each by their
-own. Knows weights as numpy arrays; not the training.
+The graph is built node by node rather than traced, because the exporter has no GroupQueryAttention
+with a shared cache, and that operator makes decoding fast. The rotary tables are inputs, not
+constants: each token names its row in them, and that row holds its angles, half by token index and
+half by musical time. So the fused operator rotates by musical time at no cost, and each sequence of
+a batch by its own. Takes weights as numpy arrays; depends on neither PyTorch nor the training.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from music.inputs import MULTI_HOT, ROTARY_ROW
 
 EPSILON = 1e-6
 MICROSOFT = "com.microsoft"
-OPSET, IR_VERSION = 21, 10  # what onnxruntime reads; onnx's own defaults run ahead of it
-EXACT_PRODUCT = "x.sounding/MatMul"  # its inputs are zeros and ones
-INT7 = 63
+OPSET, IR_VERSION = 21, 10  # what onnxruntime reads; onnx's own defaults are newer
+EXACT_PRODUCT = "x.sounding/MatMul"  # stays float32: its inputs are zeros and ones
+INT7 = 63  # greatest magnitude of a quantized weight
 Weights = Mapping[str, NDArray[np.float32]]
 
 
@@ -58,7 +58,8 @@ def build_graph(
 
     Args:
         config: vocabulary, pitches, channels, layers, heads, kv_heads, hidden, context.
-        tables: by looked-up input, [values, C]; that of the ids is also the head.
+        tables: the table [values, C] of each looked-up input, by name; that of the ids is also the
+            output head.
         weights: ``sounding [pitches, C]``, ``norm [C]`` and, per layer i,
             ``i.qkv [C, (H + 2 KV) D]``, ``i.out [C, C]``, ``i.gate_up [C, 2 hidden]``,
             ``i.down [hidden, C]``, ``i.norm_1 [C]``, ``i.norm_2 [C]``.
@@ -68,10 +69,12 @@ def build_graph(
     Inputs (B batch, S new tokens, K cache rows, R rotary rows): those that ``tables`` names, and
     rotary_row, int64 [B, S]; sounding_now float32 [B, S, pitches];
     cos, sin float32 [R, D/2]; last_row int32 [B], the cache row of the last new token; rows int32
-    scalar, last_row + 1; past_key_i, past_value_i [B, kv_heads, K, D]. onnxruntime prefills one
-    sequence at a time, reading adjacent rotary rows from the first token's on; of one new token in
-    each sequence it reads each one's row.
+    scalar, last_row + 1; past_key_i, past_value_i [B, kv_heads, K, D].
     Outputs: logits float32 [B, vocabulary] of the last token; present_key_i, present_value_i.
+
+    onnxruntime prefills one sequence at a time. It then reads adjacent rotary rows, beginning with
+    that of the first token. In a step with one new token for each sequence, it reads the row that
+    each token names.
     """
     layers, heads, kv_heads = config["layers"], config["heads"], config["kv_heads"]
     channels, hidden = config["channels"], config["hidden"]
@@ -81,6 +84,7 @@ def build_graph(
         graph.constant(name, array)
     graph.constant("head", tables["ids"].T)
     graph.constant("unit", np.ones(head_size, np.float32))
+    # target shapes of Reshape, in which 0 keeps a dimension
     graph.constant("per_head", np.array([0, 0, heads + 2 * kv_heads, head_size], np.int64))
     graph.constant("packed", np.array([0, 0, (heads + 2 * kv_heads) * head_size], np.int64))
     graph.constant("halves", np.array([hidden, hidden], np.int64))
@@ -103,6 +107,7 @@ def build_graph(
     )
     residual = "x.0"
     for i in range(layers):
+        # The packed queries, keys and values are normalized per head, then packed again.
         graph.op("MatMul", [normed, f"{i}.qkv"], [f"{i}.projected"])
         graph.op("Reshape", [f"{i}.projected", "per_head"], [f"{i}.heads"])
         graph.op(
@@ -119,9 +124,11 @@ def build_graph(
             "do_rotary": 1,
             "rotary_interleaved": 0,
         }
+        # Keys and values are packed with the queries, so their own inputs stay empty.
         inputs = [f"{i}.packed", "", "", f"past_key_{i}", f"past_value_{i}"]
         inputs += ["last_row", "rows", "cos", "sin", ROTARY_ROW]
         if cache_scales is not None:
+            # the two inputs left empty are attention_bias and head_sink
             inputs += ["", "", f"{i}.key_scale", f"{i}.value_scale"]
             attributes |= {
                 "k_quant_type": "PER_TENSOR",
@@ -139,9 +146,10 @@ def build_graph(
         normed, residual = _add_and_norm(graph, residual, f"{i}.mixed", f"{i}.norm_2", f"{i}.a")
         graph.op("MatMul", [normed, f"{i}.gate_up"], [f"{i}.gate_up_out"])
         graph.op("Split", [f"{i}.gate_up_out", "halves"], [f"{i}.gate", f"{i}.up"], axis=-1)
-        graph.op("QuickGelu", [f"{i}.gate"], [f"{i}.silu"], MICROSOFT, alpha=1.0)  # SiLU
+        graph.op("QuickGelu", [f"{i}.gate"], [f"{i}.silu"], MICROSOFT, alpha=1.0)  # alpha 1: SiLU
         graph.op("Mul", [f"{i}.silu", f"{i}.up"], [f"{i}.gated"])
         graph.op("MatMul", [f"{i}.gated", f"{i}.down"], [f"{i}.mlp"])
+        # The norm of what comes next is fused with the addition to the residual stream.
         next_norm = f"{i + 1}.norm_1" if i + 1 < layers else "norm"
         normed, residual = _add_and_norm(graph, residual, f"{i}.mlp", next_norm, f"{i}.b")
     graph.op("Gather", [normed, "minus_one"], ["last"], axis=1)
@@ -179,7 +187,7 @@ def build_graph(
 def _add_and_norm(
     graph: _Graph, residual: str, branch: str, weight: str, prefix: str
 ) -> tuple[str, str]:
-    """residual + branch, and its norm: (normed, sum)."""
+    """Adds residual and branch; returns the names of (the norm of the sum, the sum)."""
     graph.op(
         "SkipSimplifiedLayerNormalization",
         [residual, branch, weight],
@@ -191,11 +199,12 @@ def _add_and_norm(
 
 
 def quantize_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Every matrix product on int8 weights and uint8 activations, except the tiny one of pitches.
+    """Quantizes all matrix products but the tiny one of pitches: int8 weights, uint8 activations.
 
-    One scale for all weights of a product, which onnxruntime multiplies fastest at any batch size,
-    and 7 bits of range: products of two 8-bit numbers, added in pairs, do not fit into 16 bits, and
-    processors without VNNI would clip them. The scale is the one of least squared error.
+    Each product has one scale for all its weights, the form that onnxruntime multiplies fastest at
+    any batch size. The weights use only 7 bits: processors without VNNI add the products of 8-bit
+    numbers in pairs, and clip a sum that does not fit into 16 bits. With 8-bit weights it may not:
+    2 * 255 * 127 = 64,770 is more than 32,767, while 2 * 255 * 63 = 32,130 fits.
     """
     stored = {tensor.name: tensor for tensor in graph.graph.initializer}
     for node in graph.graph.node:
@@ -215,7 +224,10 @@ def quantize_weights(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def best_scale(weights: NDArray[np.float32]) -> float:
-    """The step of `INT7` steps to each side that rounds ``weights`` with least squared error."""
+    """The step, with `INT7` steps to each side, that rounds ``weights`` with least squared error.
+
+    A smaller step clips the largest weights, but rounds all others more finely.
+    """
     largest = float(np.abs(weights).max())
     scales = [largest * float(share) / INT7 for share in np.linspace(0.4, 1, 25)]
     rounded = (scale * np.clip(np.round(weights / scale), -INT7, INT7) for scale in scales)

@@ -1,7 +1,8 @@
 """Muon for the blocks' matrices, AdamW for the rest (kellerjordan.github.io/posts/muon).
 
-Muon replaces a matrix's momentum by the nearest orthogonal matrix. PyTorch's takes QKV, and gate
-and up, as one matrix each; taking them apart cost time and gained nothing (LOG.md).
+Muon replaces the momentum of a matrix by the nearest orthogonal matrix, so that the update is
+equally large in all directions. PyTorch's Muon treats the packed queries, keys and values as one
+matrix, and so gate and up; taking them apart cost time and gained nothing (LOG.md).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ def make_optimizers(model: MusicModel) -> list[torch.optim.Optimizer]:
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        # 2-D parameters of the blocks: qkv, out, gate_up and down
         in_block = name.startswith("blocks.") and parameter.ndim == 2
         (matrices if in_block else others).append(parameter)
     return [

@@ -1,6 +1,6 @@
-"""How a model is trained: sizes of steps and windows, and how the learning rates go.
+"""How a model is trained: the sizes of steps and windows, and the schedule of the learning rates.
 
-Knows numbers; neither the model nor the data.
+Depends on neither the model nor the data.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# How the rates go, by name. A long run keeps them up, so that it can go on for ever; a release is
-# made of it by letting them fall for a short while.
+# Schedules of the learning rates, by name. A long run uses "constant", so that it can be continued
+# without end. A release is made from it with "decay", a short run in which the rates fall.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "from-nothing": {},
     "fine-tuning": {"peak": 0.2},  # the weights are good already
@@ -23,11 +23,11 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        tokens: of one step, over all processes.
-        peak: of the learning rates; 1 is for a model that begins from nothing.
+        tokens: in one step, over all processes.
+        peak: the greatest factor on the learning rates; 1 is for a model that begins from nothing.
         short_context: length of the windows in the first ``short_share`` of the steps.
         transpose_until: share of the steps after which every piece keeps its key.
-        float32: also where the device multiplies bfloat16 faster.
+        float32: never use bfloat16, even where the device multiplies it faster.
     """
 
     steps: int = 4600
@@ -45,8 +45,13 @@ class TrainConfig:
     float32: bool = False
 
     def rate(self, step: int) -> float:
-        """Share of the learning rates at ``step``: warm-up, constant, then linear to the end."""
+        """The factor on the learning rates at ``step``.
+
+        It rises linearly for ``warmup_steps``, is constant up to ``constant_share`` of the steps,
+        and then falls linearly until the end, but not below ``final_rate``.
+        """
         done = step / self.steps
+        # 1e-9: no division by zero where the rates are constant to the end
         decayed = min(1.0, (1 - done) / max(1 - self.constant_share, 1e-9))
         warm = min(1.0, (step + 1) / self.warmup_steps)
         return self.peak * warm * max(self.final_rate, decayed)

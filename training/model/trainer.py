@@ -2,14 +2,14 @@
 
 Every random draw comes from one seed and the step number, so a run that was killed and resumed
 sees the same windows, and so do several processes that share the batch. The first part of a run
-has short windows, which are cheaper; the rest has the model's whole context. Knows nothing of MIDI
-or ONNX.
+uses short windows, which are cheaper; the rest uses the model's whole context. Depends on neither
+MIDI nor ONNX.
 
     python -m training.model.trainer --dataset build/dataset.npz --checkpoint build/model.pt
-    torchrun --nproc-per-node 2 training/model/trainer.py ...    # several cores or GPUs
+    torchrun --nproc-per-node 2 -m training.model.trainer ...    # several cores or GPUs
     python -m training.model.trainer --start-from layers/model --minutes 5 ...    # fine-tuning
     python -m training.model.trainer --start-from training/going-on.npz --schedule \
-        constant --checkpoint build/going-on.pt --minutes 600    # takes up the long run
+        constant --checkpoint build/going-on.pt --minutes 600    # continues the long run
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from training.model.windows import Batch, Windows
 
 
 def _my_part(batch: Batch) -> tuple[Batch, int]:
-    """The rows of the batch that are this process's, and how many targets all rows have."""
+    """The rows of the batch for this process, and the number of targets in the whole batch."""
     inputs, targets = batch
     count = int((targets != PAD_ID).sum())
     if not distributed.is_initialized():
@@ -55,7 +55,7 @@ def _my_part(batch: Batch) -> tuple[Batch, int]:
 
 
 def _add_up(parameters: Sequence[Tensor], loss: Tensor) -> float:
-    """Adds up gradients and loss over all processes, in one message; the loss."""
+    """Adds up gradients and loss over all processes, in one message; returns the loss."""
     if not distributed.is_initialized():
         return float(loss)
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -68,13 +68,13 @@ def _add_up(parameters: Sequence[Tensor], loss: Tensor) -> float:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32: 1.6 times on a CPU with AVX-512's
-    instructions for it; without them it takes twice as long."""
+    """Whether the device multiplies bfloat16 faster than float32. A CPU is 1.6 times as fast if it
+    has AVX-512's bfloat16 instructions; without them it takes twice as long."""
     return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 class Run:
-    """A training run that can be saved and gone on with.
+    """A training run that can be saved and resumed.
 
     Raises:
         ValueError: the checkpoint was begun with another model, recipe or dataset.
@@ -106,7 +106,7 @@ class Run:
         self.optimizers = make_optimizers(self.model)
         self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.step, self.spent_s = 0, 0.0
-        # What a resumed run must share with its beginning; it may be longer and save more often.
+        # A resumed run must keep these settings; it may be longer and save more often.
         recipe = {
             k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoint_seconds")
         }
@@ -132,7 +132,7 @@ class Run:
         self._history = saved["history"]
 
     def save(self) -> None:
-        """Writes the checkpoint; a kill while it is written leaves the one before."""
+        """Writes the checkpoint. If the process is killed meanwhile, the previous one stays."""
         if distributed.is_initialized() and distributed.get_rank():
             return
         partial = self.checkpoint.with_suffix(".partial")
@@ -149,7 +149,7 @@ class Run:
         partial.replace(self.checkpoint)
 
     def one_step(self, step_loss: Callable[[MusicModel, Batch], Tensor]) -> float:
-        """One update of the weights; nats per token of its batch."""
+        """Updates the weights once; returns the nats per token of the batch."""
         config, step, model = self.config, self.step, self.model
         rate = config.rate(step)
         for optimizer, base in zip(self.optimizers, self._rates, strict=True):
@@ -165,7 +165,7 @@ class Run:
         )
         device = model.norm.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
-            loss = step_loss(model, on_device(batch, device)) / targets
+            loss = step_loss(model, on_device(batch, device)) / targets  # of all processes
         loss.backward()
         parameters = [p for p in model.parameters() if p.grad is not None]
         total = _add_up(parameters, loss.detach())
@@ -188,7 +188,7 @@ def train(
     history: History = (),
     on_log: Callable[[dict[str, float]], None] | None = None,
 ) -> MusicModel:
-    """Trains until ``config.steps``; goes on from ``checkpoint`` when it is there.
+    """Trains until ``config.steps``; resumes from ``checkpoint`` if that exists.
 
     Args:
         start_from: a model of the same sizes whose weights a new run begins with.
@@ -240,7 +240,7 @@ def steps_within(
     *,
     compile_model: bool = True,
 ) -> int:
-    """How many steps take about so long on this machine, measured on a few of each length."""
+    """How many steps take ``minutes`` here, measured on a few with short and with whole windows."""
     step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(dataset, model_config, config, Path(scratch) / "model.pt")
@@ -255,7 +255,7 @@ def steps_within(
     short, whole = took
     steps = [max(1, int(60 * minutes / (config.short_share * (short - whole) + whole)))]
     if distributed.is_initialized():
-        distributed.broadcast_object_list(steps)  # who measured otherwise would wait for ever
+        distributed.broadcast_object_list(steps)  # with other counts, processes would wait for ever
     return steps[0]
 
 
@@ -284,10 +284,10 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
     parser.add_argument("--threads", type=int, help="of each process; default: all cores' share")
     a = parser.parse_args()
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # torchrun's
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
     torch.set_num_threads(a.threads or max(1, (os.cpu_count() or 1) // processes))
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's: a GPU each
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # a GPU for each process
     if processes > 1:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     dataset = Dataset.load(a.dataset)

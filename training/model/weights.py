@@ -1,7 +1,8 @@
-"""Weights as float16, so that others can train on from them: a bundle's, and the long run's.
+"""Weights as float16, from which training can continue: a bundle's, and those of the long run.
 
-An .npz rather than a pickle: reading one runs no code. The functions never read it. `GOING_ON` are
-the weights of the long run, whose rate has not decayed yet.
+They are stored as .npz rather than as a pickle, since reading an .npz runs no code. The functions
+on AWS never read them. `GOING_ON` holds the weights of the long run, whose learning rate has not
+decayed yet.
 
     python -m training.model.weights --checkpoint build/going-on.pt    # writes going-on.npz
 """
@@ -23,7 +24,7 @@ from training.model.model import ModelConfig, MusicModel
 
 WEIGHTS_FILE = "weights.npz"
 GOING_ON = Path(__file__).with_name("going-on.npz")
-CONFIG, HISTORY = "config", "history"  # arrays that are no weights: JSON
+CONFIG, HISTORY = "config", "history"  # arrays that hold JSON instead of weights
 
 
 def save_weights(model: MusicModel, path: Path, history: History = ()) -> Path:
@@ -39,7 +40,7 @@ def save_weights(model: MusicModel, path: Path, history: History = ()) -> Path:
 
 
 def load_weights(path: Path) -> tuple[MusicModel, History]:
-    """The model whose weights a file, or the bundle in a folder, holds, and its trainings.
+    """The model whose weights are in a file or in a bundle's folder, and what it was trained on.
 
     Raises:
         ValueError: no weights there, or not this code's model.

@@ -1,7 +1,8 @@
-"""Training windows: where they begin and end, in which key, and what the model is told of the form.
+"""Training windows: where they begin and end, their key, and what the model is told of the form.
 
-Draws batches from a prepared dataset, and cuts held-out pieces into overlapping windows. Every
-draw comes from the generator that it is given. Knows neither the model nor the training loop.
+Draws random batches from a prepared dataset, and cuts held-out pieces into overlapping windows.
+Every random number comes from the generator that the caller passes. Depends on neither the model
+nor the training loop.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from music.tracker import (
 )
 from training.data.dataset import Dataset
 
-# BOS and the style open every window, as they do when the decoder's window slides
+# Every window opens with BOS and the style, as the decoder's does after it has slid.
 PREFIX, STYLE_ROW = 2, 1
 EVALUATED_SECONDS = 60.0
-STARTS_SHARE = 0.15  # of windows that begin with the piece
-ENDS_SHARE = 0.08  # that end with it: EOS would else rarely be a target
-STYLE_UNKNOWN_SHARE = 0.1  # told "other", so that it means any style
+STARTS_SHARE = 0.15  # of windows that begin where the piece begins
+ENDS_SHARE = 0.08  # of windows that end where the piece ends; otherwise EOS is rarely a target
+STYLE_UNKNOWN_SHARE = 0.1  # of windows whose style is given as "other", so that it means any style
 LEFT_KNOWN_SHARE = 0.5  # of windows that are told how many bars are left
-LONGEST_DRAWN = 20_000  # tokens: beyond it a piece, mostly of an orchestra, is not drawn more often
-TRANSPOSITIONS = (-5, 6)  # semitones: every key once
+LONGEST_DRAWN = 20_000  # tokens; longer pieces, mostly orchestral, are drawn no more often
+TRANSPOSITIONS = (-5, 6)  # semitones, both included: each of the twelve keys once
 UNKNOWN_STYLE = "other"
 
 Batch = tuple[dict[str, Tensor], Tensor]  # the model's inputs by name [B, T, ...]; targets [B, T]
@@ -43,7 +44,7 @@ _CLASSES = np.array([bar_class(bars) for bars in range(LONG_AGO_BARS + 1)], np.u
 
 @dataclass(frozen=True)
 class Window:
-    """The inputs of T tokens and, int64 [T], the id that comes after each."""
+    """The inputs of T tokens, and the targets, int64 [T]: the id that follows each token."""
 
     inputs: Inputs
     targets: NDArray[np.int64]
@@ -68,7 +69,8 @@ class Windows:
         styles = vocabulary.ranges[STYLE]
         unknown = [i for i in range(*styles) if vocabulary.entries[i][1] == UNKNOWN_STYLE]
         self._unknown_style = unknown[0] if unknown else None
-        # bars begun at each token, over all pieces: differences count the bars between
+        # Bars begun up to each token, counted over all pieces; the difference of two tokens of a
+        # piece is the number of bars between them.
         self._bars = np.cumsum(dataset.ids == vocabulary.ranges[BAR][0], dtype=np.int32)
 
     def draw(self, rng: np.random.Generator, batch: int, transpose: bool) -> Batch:
@@ -83,6 +85,7 @@ class Windows:
         for i, piece in enumerate(pieces):
             first = self.dataset.starts[piece] + PREFIX
             last = self.dataset.starts[piece + 1] - 1  # EOS: a target, never an input
+            # how far the window can move within the piece
             room = max(0, last - first - self.body)
             if places[i] < STARTS_SHARE:
                 begin = first
@@ -105,9 +108,10 @@ class Windows:
         left_known: bool = False,
         style: int | None = None,
     ) -> Window:
-        """One window behind BOS and ``style``, by default the piece's.
+        """One window, opened by BOS and ``style`` (default: the piece's own).
 
-        ``begin`` and ``end`` bound the inputs' body; the target of the last input is at ``end``.
+        ``begin`` and ``end`` bound the piece's tokens among the inputs; the token at ``end`` is the
+        target of the last input.
         """
         data = self.dataset
         prefix = data.starts[piece]
@@ -119,6 +123,8 @@ class Windows:
         tracked.tick[:PREFIX] = 0
         tracked.tick[PREFIX:] -= data.tracked.tick[begin]
         if left_known:
+            # The dataset has BAR_CLASSES * class(bars begun) + 0, where 0 means that the bars left
+            # are not known; so adding their class makes them known.
             left = 1 + self._bars[data.starts[piece + 1] - 1] - self._bars[begin:end]
             tracked.place_in_form[PREFIX:] += _CLASSES[np.minimum(left, LONG_AGO_BARS)]
         moved = self._transposed(ids, shift)
@@ -128,7 +134,7 @@ class Windows:
         return Window(inputs, moved[1:])
 
     def _transposed(self, ids: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
-        """Other ids with moved pitches; the same where that would leave the keyboard."""
+        """A copy with the pitches moved; ``ids`` itself if one would leave the pitch range."""
         first, last = self._pitches
         is_pitch = (ids >= first) & (ids < last)
         moved = ids + shift * is_pitch
@@ -136,14 +142,18 @@ class Windows:
         return moved if shift and fits else ids
 
     def validation(self, pieces: NDArray[np.int64]) -> list[tuple[Window, int, int]]:
-        """(window, first target that counts, piece) covering the first minute of each piece."""
+        """Windows over the first minute of each piece: (window, first target that counts, piece).
+
+        Windows overlap by half, and each target counts once: in the first window that has it.
+        """
         windows = []
         for piece in pieces:
             first, last = self.dataset.starts[piece] + PREFIX, self.dataset.starts[piece + 1] - 1
             share = min(1.0, EVALUATED_SECONDS / float(self.dataset.seconds[piece]))
             ticks = self.dataset.tracked.tick[first:last]  # ascending, and there is one tempo
             stop = first + int(np.searchsorted(ticks, share * ticks[-1], side="right"))
-            begin, counted = first, PREFIX - 1  # the style is given, the first Bar is not
+            # The first target is the style, which is given; the first that counts is the first Bar.
+            begin, counted = first, PREFIX - 1
             while begin < stop:
                 end = min(begin + self.body, stop)
                 windows.append((self.window(int(piece), begin, end), counted, int(piece)))
@@ -156,10 +166,13 @@ class Windows:
 def drawing_weights(
     lengths: NDArray[np.int64], style_ids: NDArray[np.int16]
 ) -> NDArray[np.float64]:
-    """How likely each piece is to be drawn from, [pieces], in sum 1.
+    """The probability of each piece to be drawn, [pieces]; they add up to 1.
 
-    A style by the square root of its tokens, so that the largest does not drown the others; in a
-    style each piece by its tokens, but the longest no more than ``LONGEST_DRAWN`` tokens would be.
+    The probability of a style is proportional to the square root of its tokens, so that the largest
+    does not drown the others. Within a style, that of a piece is proportional to its tokens, of
+    which at most ``LONGEST_DRAWN`` count.
+
+    Example: styles of 10,000 and 90,000 tokens are drawn in the ratio 1 to 3, not 1 to 9.
     """
     of_style = np.sqrt(np.bincount(style_ids, lengths))
     drawn = np.minimum(lengths, LONGEST_DRAWN)
@@ -168,7 +181,7 @@ def drawing_weights(
 
 
 def _shifted(sounding: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
-    """[T, pitches], ``shift`` semitones higher."""
+    """[T, pitches], moved up by ``shift`` semitones."""
     shifted = np.zeros_like(sounding)
     if shift > 0:
         shifted[:, shift:] = sounding[:, :-shift]
@@ -178,7 +191,7 @@ def _shifted(sounding: NDArray[np.float32], shift: int) -> NDArray[np.float32]:
 
 
 def stack(windows: Sequence[Window], context: int | None = None) -> Batch:
-    """A batch, filled up with PAD to ``context`` tokens; by default windows are of one length."""
+    """A batch, padded to ``context`` tokens with PAD; by default to the first window's length."""
     length = context or len(windows[0].targets)
 
     def stacked(arrays: Iterable[NDArray[Any]]) -> Tensor:
