@@ -90,7 +90,7 @@ export PYTHON=${PYTHON:-python3}
 export AWS_RETRY_MODE=${AWS_RETRY_MODE:-standard} AWS_MAX_ATTEMPTS=${AWS_MAX_ATTEMPTS:-8}
 export AWS_PAGER='' AWS_CLI_AUTO_PROMPT=off AWS_DEFAULT_OUTPUT=json
 
-# ---- what can be refused before any call ---------------------------------------------------------
+# ---- checks before any call to AWS ---------------------------------------------------------------
 
 [[ -z $delete_music || $action == destroy ]] || die "--delete-music goes with --destroy"
 type -P aws >/dev/null || die "the AWS CLI is missing: see https://aws.amazon.com/cli/, or 'pip install awscli'"
@@ -112,7 +112,7 @@ esac
   die "--memory must be a number of MB from 512 to 10240, not '$memory_mb'"
 [[ -z $alarm_email || $alarm_email =~ ^[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$ ]] ||
   die "--alarm-email must look like me@example.org, not '$alarm_email'"
-# The scheduler would refuse these only after everything else was made.
+# The scheduler itself would refuse these only after everything else has been made.
 "$PYTHON" -c 'import sys
 from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
 for option, check, value in (("--schedule", check_expression, sys.argv[1]), ("--timezone", check_timezone, sys.argv[2])):
@@ -139,7 +139,7 @@ try:
 except BundleError as error:
     sys.exit(f"deploy.sh: {error}")' "$bundle"
 
-# ---- where we are and what there is --------------------------------------------------------------
+# ---- the account, and what is deployed in it -----------------------------------------------------
 
 work=$(mktemp -d) || die "there is no room for temporary files: free some on the disk of ${TMPDIR:-/tmp}"
 # shellcheck disable=SC2317  # called by the trap
@@ -196,7 +196,7 @@ take_lock
 read_schedule "$name-daily" & pids+=($!)
 read_functions
 
-# What was not asked for stays as it is.
+# A setting that no option gives keeps its deployed value.
 deployed() { # file field default
   if [[ -s $work/$1 ]]; then fact "$work/$1" "$2"; else say "$3"; fi
 }
@@ -215,7 +215,8 @@ join
 pack() { "$PYTHON" deploy/pack.py "$@"; }
 pack "$work/model.zip" "model/model.onnx=$bundle/model.onnx" "model/tokenizer.json=$bundle/tokenizer.json" \
   "model/bundle.json=$bundle/bundle.json" "model/MODEL_CARD.md=$bundle/MODEL_CARD.md" >"$work/model.zip.json"
-# Not compressed: these few kilobytes must be the same bytes with every zlib, or code would be sent anew.
+# Not compressed: these few kilobytes must be the same bytes with every zlib. Otherwise another machine
+# would upload the same code again.
 shared=(contract=contract music=music)
 pack "$work/generate-tokens.zip" --stored --suffix .py "${shared[@]}" generate_tokens=generate_tokens >"$work/generate-tokens.zip.json"
 pack "$work/midi-save.zip" --stored --suffix .py "${shared[@]}" midi_save=midi_save >"$work/midi-save.zip.json"

@@ -7,7 +7,7 @@ invoked_from=$OLDPWD
 
 export RUN_BEGUN INVOKED_FROM=$invoked_from # paths in the options are the caller's
 RUN_BEGUN=$(date +%s)
-# The caller's own AWS must neither be used nor get in the way.
+# The caller's own AWS settings must neither be used nor interfere.
 for variable in "${!AWS_@}"; do unset "$variable"; done
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 

@@ -6,13 +6,13 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 SECONDS=0
 
-# Never the caller's AWS: the tests speak to 127.0.0.1 only.
+# The tests must not use the caller's AWS: they speak to 127.0.0.1 only.
 for variable in "${!AWS_@}"; do unset "$variable"; done
 export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_DEFAULT_REGION=us-east-1
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
 
-# PyTorch's own index has builds without CUDA: two gigabytes less. Where it cannot be reached, the
-# default index serves.
+# PyTorch's own index has builds without CUDA, which are two gigabytes smaller. If it cannot be
+# reached, the default index is used.
 torch_cpu=https://download.pytorch.org/whl/cpu
 if curl --silent --fail --max-time 3 --output /dev/null "$torch_cpu/torch/" 2>/dev/null; then
   export PIP_EXTRA_INDEX_URL="$torch_cpu ${PIP_EXTRA_INDEX_URL:-}"
@@ -34,7 +34,7 @@ check 'ruff format' ruff format --check .
 check 'mypy' mypy
 check 'shellcheck' shellcheck -x ./*.sh ./*/*.sh .ci/run
 check 'statelint' statelint statemachine.asl.json
-# What the tests deploy is built first: they themselves use no network.
+# What the tests deploy is built before they run, because the tests themselves use no network.
 runtime=$("$PYTHON" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 arch=$(uname -m | sed 's/aarch64/arm64/; s/amd64/x86_64/')
 for folder in generate_tokens midi_save; do

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The virtual environment that run.sh and test.sh share. Sourced by them, from the repository's root.
 
-# Prints the first Python of at least 3.11 that really starts: a version manager leaves commands on
-# PATH that only say "not installed".
+# Prints the first Python of at least 3.11 that really starts. Each one is tried, because a version
+# manager leaves commands on PATH that only say "not installed".
 find_python() {
   local candidate
   for candidate in "${PYTHON:-python3}" python3 python3.14 python3.13 python3.12 python3.11; do
@@ -35,7 +35,7 @@ ensure_venv() { # requirements-file
     'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
   if [[ $(cat "$stamp" 2>/dev/null) != "$digest" ]]; then
     printf 'installing %s into .venv\n' "$1" >&2
-    # Compiled when first imported: most of these files never are.
+    # Nothing is compiled here: Python compiles a file at its first import, and most are never imported.
     .venv/bin/python -m pip install -qq --no-compile --requirement "$1" || {
       printf 'pip could not install %s: see the lines above. Is a package index reachable?\n' "$1" >&2
       return 1

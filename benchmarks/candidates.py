@@ -1,8 +1,8 @@
 """What composing costs on one core, alone and with candidates, and how much music a second makes.
 
-The whole of composing (decoder, grammar, sampling, choice) in this process, without S3 and Lambda.
-Pieces in every style of the bundle; numbers of candidates take turns, so that a busy machine slows
-all alike.
+All of composing is measured (decoder, grammar, sampling, choice), in this process, without S3 and
+Lambda. The pieces have every style of the bundle in turn. The numbers of candidates take turns too,
+so that a busy machine slows all of them alike.
 
     python -m benchmarks.candidates [--bundle layers/model] [--pieces 24] [--seconds 90]
 """

@@ -3,13 +3,13 @@
 Each measurement is a new process that sees what a function's instance sees: AWS's runtime client,
 the layer that deploy/build_layer.sh makes (built first when it is not there), the code as source,
 the bundle. The processes take turns, because a machine's speed drifts. S3 is moto in this process,
-which does not count, over plain HTTP: on AWS, TLS adds about 20 ms to the first call. Does not know
-what Lambda does before Python starts: fetching the layers, starting the machine.
+whose time is not counted, over plain HTTP: on AWS, TLS adds about 20 ms to the first call. What
+Lambda does before Python starts (fetching the layers, starting the machine) is not measured.
 
     python -m benchmarks.cold_start [--repeats 7] [--against COMMIT]
 
-With --against the functions of another commit are measured too, in the same turns. What the lines
-mean: init is what Lambda calls so, from the start of Python to the loaded handler; cold is what a
+With --against the functions of another commit are measured too, in the same turns. In the printed
+lines, init is Lambda's init phase, from the start of Python to the loaded handler; cold is what a
 cold start takes more than a warm one, init included; bare is Python, the runtime client and numpy.
 """
 
@@ -44,12 +44,12 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ARCHITECTURE = {"aarch64": "arm64", "amd64": "x86_64"}.get(platform.machine(), platform.machine())
 FUNCTIONS = ("generate_tokens", "midi_save")
 OURS = frozenset(FUNCTIONS)
-EVENT = {  # a short piece: it is the same work in the first call and in the second
+EVENT = {  # a short piece; both calls do the same work
     "request": {"date": "2026-11-22", "seed": 1, "duration_s": 5},
     "execution": {"name": "cold-start", "started": "2026-11-22T06:00:01Z"},
 }
 
-# Runs the statements that follow it, (name, statement) in turn, and prints what each took.
+# Runs the statements in its arguments, (name, statement) in turn, and prints the time of each.
 CHILD = """
 import sys, time
 scope, seconds, before = {}, {}, 0.0
@@ -63,7 +63,7 @@ print("\\n" + json.dumps({"seconds": seconds, "answer": scope.get("answer")}))
 START = {"start": "import awslambdaric.bootstrap"}
 BARE = START | {"numpy": "import numpy"}
 IMPORTS = "import {function}.handler as handler"
-# What init and first call consist of. Nothing is loaded by the import alone, see `stages`.
+# The parts of init and first call. Importing the handler alone loads none of them, see `stages`.
 STAGES = {
     "generate_tokens": {
         "bundle": "import os; bundle = handler.Bundle.load(os.environ['MODEL_DIR'])",
@@ -87,7 +87,7 @@ CALLS = {
 def lay_out(function: str, place: Path, root: Path = ROOT) -> Path:
     """The function of the clone ``root`` as it is deployed: place/task and place/opt, filled.
 
-    Raises CalledProcessError if its layer cannot be built: pip or build.sh has said why.
+    Raises CalledProcessError if its layer cannot be built: pip or build_layer.sh has said why.
     """
     layer = root / "build" / f"{function}-{PYTHON}-{ARCHITECTURE}.zip"
     build = ["bash", "deploy/build_layer.sh", function, PYTHON, ARCHITECTURE, str(layer)]
@@ -152,9 +152,9 @@ class Instance:
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def invoke(self, event: Any) -> Any:
-        """A cold start and two calls; the second one's answer."""
+        """Measure a cold start and two calls; returns the answer of the second call."""
         steps = START | self._imports | CALLS
-        # With this variable the handler loads in its init phase what it needs.
+        # With this variable the handler does in its init phase what it does there on Lambda.
         result = self._run(steps, event, AWS_LAMBDA_RUNTIME_API="127.0.0.1:1")
         took = result["seconds"]
         took["init"] = took["start"] + took["imports"]
@@ -164,17 +164,17 @@ class Instance:
         return result["answer"]
 
     def stages(self) -> None:
-        """The same by its parts; without the variable nothing but imports happens on import."""
+        """Measure the same by its parts; without the variable, importing only imports."""
         result = self._run(START | self._imports | STAGES[self.function])
         for name, took in result["seconds"].items():
             self.seconds[name].append(took)
 
     def bare(self) -> None:
-        """What no function in Python with numpy can do without."""
+        """Measure what every function in Python with numpy needs."""
         self.seconds["bare"].append(sum(self._run(BARE)["seconds"].values()))
 
     def packages(self) -> None:
-        """Wall milliseconds of the imports by package, each without what it imports."""
+        """Measure the imports in wall milliseconds by package, each without what it imports."""
         done = self._python(["-X", "importtime", "-c", self._imports["imports"]])
         found: defaultdict[str, float] = defaultdict(float)
         for line in done.stderr.splitlines():
@@ -187,7 +187,7 @@ class Instance:
             self.import_ms[name].append(took_ms)
 
     def facts(self) -> dict[str, Any]:
-        """Medians, and the least of init, where other load is least felt."""
+        """Medians, and the least init time, which other load on the machine affects least."""
         facts = {f"{name}_cpu_s": median(took) for name, took in self.seconds.items()}
         facts["init_least_cpu_s"] = min(self.seconds["init"])
         facts["init_over_bare"] = facts["init_cpu_s"] / facts["bare_cpu_s"]
@@ -260,7 +260,7 @@ def main() -> None:
                     instance.stages()
                     instance.bare()
                     instance.packages()
-                    if turn == 0:  # files come from the disk
+                    if turn == 0:  # not counted: files are read from the disk
                         instance.seconds.clear()
                         instance.import_ms.clear()
     facts = {

@@ -1,11 +1,11 @@
 """Tokens a second of the deployed decoder beside other ways of decoding, in one run on one core.
 
-All follow the same piece, which the bundle itself composes, with the bundle's own weights; their
-logits are compared with PyTorch's. So that they can be asked at position 1,000, each has room for
-1,024 tokens; "released" alone decodes in the bundle's own window, which slides. Times are CPU
-seconds of this process: others take no part in them, but they slow memory and caches down. So the
-forms take turns, and each one's fastest round counts: on a shared machine ratios of these moved by
-about a tenth from run to run, ratios of medians by a third.
+All decode the same piece, which the bundle itself composes, with the bundle's own weights; their
+logits are compared with PyTorch's. Each has room for 1,024 tokens, so that it can be measured at
+position 1,000; only "released" decodes in the bundle's own window, which slides. Times are CPU
+seconds of this process. The time of other processes is not in them, but these slow memory and
+caches down. So the forms take turns, and the fastest round of each one counts: on a shared machine
+ratios of these moved by about a tenth from run to run, ratios of medians by a third.
 
     python -m benchmarks.decode [--bundle layers/model] [--plot build/decode.png]
 """
@@ -78,7 +78,7 @@ Logits = NDArray[np.float32]
 
 
 def to_one_core() -> None:
-    """Starts this program anew on one core: the libraries count cores when they are loaded."""
+    """Restarts this program on one core, because the libraries count cores when they are loaded."""
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if any(os.environ.get(name) != value for name, value in threads.items()):
@@ -116,7 +116,7 @@ def distances(
 
 
 def step_seconds(form: Timed, position: int) -> float:
-    """CPU seconds of a step from ``position`` tokens on."""
+    """Mean CPU seconds of a step, from ``position`` tokens in the cache on."""
     begin = position + WARM_STEPS
     end = position + (NAIVE_STEPS if isinstance(form, Naive) else MOST_STEPS)
     form.rewind(position)
@@ -129,8 +129,8 @@ def step_seconds(form: Timed, position: int) -> float:
 
 
 def reader(size: int) -> Callable[[], float]:
-    """Measures the bytes a second of reading ``size`` bytes over and over."""
-    buffer = np.ones(size // 8 * 2, np.float32)  # written: untouched pages are all the same page
+    """A function that measures the bytes a second of reading ``size`` bytes repeatedly."""
+    buffer = np.ones(size // 8 * 2, np.float32)  # ones: pages never written to are all one page
     a, b = np.split(buffer, 2)
     passes = max(2, MEMORY_BYTES // buffer.nbytes)
 
@@ -145,7 +145,7 @@ def reader(size: int) -> Callable[[], float]:
 
 
 def product_bytes(bundle: Bundle) -> int:
-    """Of the int8 weights of all matrix products, with their scales: each token reads them."""
+    """Bytes of the int8 weights of all matrix products, and their scales: each token reads them."""
     graph = onnx.load(str(bundle.model_path)).graph
     sizes = {tensor.name: len(tensor.raw_data) for tensor in graph.initializer}
     products = (node for node in graph.node if node.op_type == "DynamicQuantizeMatMul")
@@ -165,7 +165,7 @@ class Handler:
         calls = itertools.count()
 
         def clock() -> float:
-            """Read at the beginning and before each token; after the last one time is up."""
+            """Called at the beginning and before each token; after the last one the time is up."""
             return 0.0 if next(calls) <= count else math.inf
 
         return self._composer.compose(self.request, [], [], 1e9, clock).candidates[0]
@@ -174,9 +174,9 @@ class Handler:
 def sampling_rates(
     bundle: Bundle, handler: Handler, ids: Sequence[int], logits: Sequence[Logits]
 ) -> dict[str, float]:
-    """Tokens a second of the tracker; with the grammar; with the sampler, too.
+    """Tokens a second of the tracker alone, with the grammar, and with the sampler too.
 
-    On the piece's own ``logits``, of which what may not follow is taken out for good.
+    In the piece's own ``logits``, those of tokens that may not follow are set to -inf, in place.
     """
     vocabulary = Vocabulary(bundle.vocabulary)
     grammar = Grammar(vocabulary, bundle.grammar)
@@ -205,7 +205,7 @@ def sampling_rates(
 
 
 def measure(bundle: Bundle, seed: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Everything, as the JSON line has it; None for what lacks a package."""
+    """All figures of the JSON line; None for those that need a missing package."""
     handler = Handler(bundle, seed)
     ids = handler.compose(ROWS - PREFIX)
     piece = arguments(bundle, ids)
@@ -221,7 +221,7 @@ def measure(bundle: Bundle, seed: int, rounds: int, folder: Path) -> dict[str, A
     apart = distances(forms, reference, bundle.context)
     plain_forms = plain.forms(model, bundle, ids, folder, genai=installed(plain.GENAI))
     logits = [row.copy() for row in released.decode(SONG_TOKENS)]
-    assert handler.compose(SONG_TOKENS) == ids[: PREFIX + SONG_TOKENS]  # both loops' tokens
+    assert handler.compose(SONG_TOKENS) == ids[: PREFIX + SONG_TOKENS]  # as in the other loop
     size = product_bytes(bundle)
     readers = {"footprint": reader(size), "memory": reader(MEMORY_BYTES)}
 

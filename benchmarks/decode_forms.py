@@ -1,8 +1,8 @@
 """The ways of decoding that decode.py compares: one piece of music, the same weights.
 
 Each takes the piece's tokens one after another, whatever its own logits say, so that all do the
-same work and their logits can be compared. Knows PyTorch's model, what the exporters make of it,
-and the deployed decoder; not what is measured.
+same work and their logits can be compared. They are made of PyTorch's model, of what the exporters
+make of it, and of the deployed decoder. Depends on neither the measurements nor the plot.
 """
 
 from __future__ import annotations
@@ -36,41 +36,41 @@ from training.model.onnx_graph import build_graph, quantize_weights
 Logits = NDArray[np.float32]
 Arguments = dict[str, Tensor]  # the model's inputs by name
 LONGEST_S = 3600.0
-MOST_STEPS = 18  # that are taken from where `rewind` goes to, other than to compare logits
+MOST_STEPS = 18  # after a `rewind`, except to compare logits
 
 
 class Timed(Protocol):
-    """A way of decoding, of which a step can be timed."""
+    """A way of decoding whose steps can be timed."""
 
     name: str
 
     def rewind(self, count: int) -> None:
-        """Goes to where ``count`` tokens are in the cache, for at most `MOST_STEPS` from there."""
+        """Goes to where ``count`` tokens are in the cache; at most `MOST_STEPS` steps follow."""
 
     def step(self, index: int) -> object:
         """Takes the token at ``index`` of the piece, the next that isn't in the cache."""
 
 
 class Form(Timed, Protocol):
-    """One that follows a piece. The first `PREFIX` tokens are in the cache from the beginning."""
+    """A way of decoding that follows a piece. Its cache has `PREFIX` tokens from the beginning."""
 
     def step(self, index: int) -> Logits:
         """Logits [vocabulary] of what comes after the token at ``index``."""
 
 
 def session(path: Path) -> ort.InferenceSession:
-    """On one thread, as the deployed decoder's."""
+    """An inference session on one thread, as the deployed decoder has it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-# What is ours
+# Our forms
 
 
 def told(bundle: Bundle, ids: Sequence[int]) -> TokenSequence:
-    """A piece ``BOS style ...`` and what the model is told with each of its tokens."""
+    """The piece ``ids`` (BOS, style, ...) with the inputs that the model gets with each token."""
     weights = CopyWeights(**bundle.copying)
     sequence = TokenSequence(Vocabulary(bundle.vocabulary), ids[0], ids[1], weights)
     sequence.begin_piece(LONGEST_S)
@@ -97,7 +97,7 @@ class Ours:
         self._decoder.prefill(0, self._sequence.window(0, count))
 
     def rewind(self, count: int) -> None:
-        self._decoder.row = count  # the rows behind are overwritten with what they hold
+        self._decoder.row = count  # later steps write the same values to the later rows again
 
     def step(self, index: int) -> Logits:
         self._sequence.put(self._decoder, 0, index - PREFIX)
@@ -113,7 +113,7 @@ class Released(Ours):
         self._sequence.body = self._body[:body]
         Batch(self._decoder, [self._sequence]).replay(body)
         self._sequence.body = self._body
-        # A slide is no step: where one is near, a few rows back.
+        # A slide must not be timed as a step: if one is near, begin a few rows earlier.
         self._decoder.row = min(self._decoder.row, self._decoder.context - MOST_STEPS)
 
     def decode(self, count: int) -> Iterator[Logits]:
@@ -133,9 +133,9 @@ class Released(Ours):
 
 
 def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Path) -> list[Ours]:
-    """The released graph in windows that hold the piece, the same with less int8, and released.
+    """The released form, its graph in a window that holds the piece, and two forms with less int8.
 
-    The graph itself has no window: only the decoder's buffers have.
+    The graph itself has no window; only the decoder's buffers have one.
     """
     wide = replace(bundle, model={**bundle.model, "context": len(ids)})
     forms = [Released("released", bundle, ids), Ours("ours_int8_cache", wide, ids)]
@@ -151,11 +151,11 @@ def our_forms(bundle: Bundle, model: MusicModel, ids: Sequence[int], folder: Pat
     return forms
 
 
-# What it is compared with
+# The forms that ours are compared with
 
 
 class FoldedModel(MusicModel):
-    """The model with its sums of shared embedding rows made once, as our graph has them."""
+    """The model with its sums of shared embedding rows computed once, as in our graph."""
 
     def __init__(self, model: MusicModel) -> None:
         super().__init__(model.config, vocabulary_entries(make_tokenizer()))
@@ -215,7 +215,7 @@ class Eager:
             self.step(index)
 
     def rewind(self, count: int) -> None:
-        """The steps themselves know where they are."""
+        """Does nothing: each step gets its index."""
 
     @torch.inference_mode()
     def step(self, index: int) -> Logits:
@@ -243,9 +243,9 @@ def export_onnx(
         shapes: which dimensions of the example are free, as torch.export takes them.
         names: of the inputs and of the outputs.
     """
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is missing
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that free dimensions of one size share a name
+        warnings.simplefilter("ignore")  # free dimensions of one size share a name
         program = torch.onnx.export(
             module,
             example,
@@ -261,7 +261,7 @@ def export_onnx(
 
 
 class Naive:
-    """The way of the project that this one follows: every token so far again, for each new one."""
+    """The original project's way: for each new token, all tokens so far are computed again."""
 
     name = "naive"
 
@@ -275,7 +275,7 @@ class Naive:
         self._arrays = {name: array.numpy() for name, array in piece.items()}
 
     def rewind(self, count: int) -> None:
-        """There is no cache."""
+        """Does nothing: there is no cache."""
 
     def step(self, index: int) -> Logits:
         window = {name: array[:, : index + 1] for name, array in self._arrays.items()}
@@ -303,7 +303,7 @@ class _ConcatStep(nn.Module):
 
 
 class Concat:
-    """What torch.onnx.export makes of a decoder with a cache. It never passes through numpy.
+    """What torch.onnx.export makes of a decoder with a cache, which never passes through numpy.
 
     Args:
         counts: tokens in the cache to which `rewind` will go.

@@ -1,8 +1,9 @@
 """Plain weights of the model's shape, decoded greedily by onnxruntime-genai and our way.
 
-onnxruntime-genai feeds token ids and none of our model's other inputs, so both run what it can: a
-decoder of the same sizes that sees ids alone and rotates by constant tables. Its weights are the
-model's, as far as it has such; what they say means nothing. Knows no music.
+onnxruntime-genai feeds token ids and none of our model's other inputs. So both run what it can run:
+a decoder of the same sizes that gets ids alone and rotates by constant tables. Its weights are the
+model's, where the model has the same ones; its output means nothing. Depends on neither the grammar
+nor the musical state.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def plain_graph(
 
 
 def quantize_in_blocks(graph: onnx.ModelProto, block: int) -> onnx.ModelProto:
-    """The products' weights to 8 bits as onnxruntime-genai's own model builder does it."""
+    """Quantizes the products' weights to 8 bits as onnxruntime-genai's own model builder does."""
     from onnxruntime.quantization import matmul_nbits_quantizer as quantizers
 
     logging.getLogger(quantizers.__name__).setLevel(logging.WARNING)
@@ -247,7 +248,7 @@ class PlainGenai:
         (directory / "genai_config.json").write_text(json.dumps(settings))
         model = genai.Model(str(directory))
         parameters = genai.GeneratorParams(model)
-        # min_length as well: what the weights make of "end of sequence" must not end the run
+        # min_length too: the run must not end when the weights predict "end of sequence"
         parameters.set_search_options(max_length=len(ids), min_length=len(ids), do_sample=False)
         self._generator = genai.Generator(model, parameters)
 
@@ -303,6 +304,7 @@ def forms(
     graph = plain_graph(*parts, masked=False)
     exact = PlainOurs(OURS_FLOAT32, graph, config, ids, folder)
     exact.rewind(rows)
+    # An int8 cache has a scale for the keys and one for the values of each layer: the peak is 127.
     peaks = [np.abs(cache).max() for cache in exact.caches.values()]
     scales = (np.array(peaks) / 127).astype(np.float32).reshape(-1, 2)
     int8 = quantize_weights(plain_graph(*parts, scales, masked=False))
@@ -320,7 +322,7 @@ def forms(
 
 
 def difference(made: Sequence[PlainOurs | PlainGenai]) -> float | None:
-    """Greatest of a logit between both ways in float32; None without onnxruntime-genai."""
+    """Greatest difference of a logit between both in float32; None without onnxruntime-genai."""
     logits = []
     for form in made:
         if form.name in (OURS_FLOAT32, GENAI_FLOAT32):

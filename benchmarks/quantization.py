@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def ids_of(source: Source, tokenizer: MusicTokenizer) -> list[int]:
-    """The piece's ids, none for a file that cannot be read."""
+    """The piece's ids; empty for a file that cannot be read."""
     try:
         clean = read_score(source.path.read_bytes()).score
     except (ValueError, OSError):

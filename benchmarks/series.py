@@ -1,11 +1,12 @@
-"""A series of days as the daily schedule makes it: does it freeze, vary, and hang together?
+"""Composes a series of days as the daily schedule does: do the days freeze, vary, and link up?
 
     python -m benchmarks.series --days 365
 
-Each day is begun as the first Lambda begins it, from the tokens of the day before. Printed are the
-share of frozen days by quarter of the series, the styles, metres and tempi beside the archive's,
-and the link: how many days' openings hold the motif of the day before (the intervals of its first
-five notes), against the same with the days shuffled. Ends in one JSON line.
+Each day begins as the first Lambda begins it, from the tokens of the day before. The program prints
+the share of frozen days in each quarter of the series, and the styles, metres and tempi beside the
+archive's. It also measures the link: the share of days whose opening holds the motif of the day
+before (the intervals of its first five notes), and the same share of all other pairs of days, which
+is called shuffled. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Day:
 
 
 class Yesterday:
-    """What the handler asks of its store: the piece of the day before."""
+    """The part of a token store that the handler uses here: it has the piece of the day before."""
 
     def __init__(self, days: Sequence[Day]) -> None:
         self._days = days
@@ -79,7 +80,9 @@ def compose_days(composer: Composer, first: datetime.date, count: int, event: An
 
 
 def link(days: Sequence[Day], composer: Composer) -> tuple[float, float]:
-    """Share of days that open with yesterday's motif; of all other pairs of days."""
+    """Share of days whose opening holds yesterday's motif; the same of all other pairs of days."""
+    # Motifs and openings are texts of intervals with spaces around each, so that a motif is found
+    # as text without matching a part of a number.
     motifs, openings = [], []
     for day in days:
         bars = melody_of(day.ids[PREFIX:-1], composer.vocabulary)[:OPENING_BARS]

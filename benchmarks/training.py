@@ -28,7 +28,7 @@ from training.model.trainer import Run
 
 
 def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
-    """One long piece that means nothing, and nothing held out."""
+    """A data set of one long random piece, with nothing held out."""
     rng = np.random.default_rng(0)
     return Dataset(
         ids=rng.integers(1, vocabulary.size, tokens).astype(np.int16),

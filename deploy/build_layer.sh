@@ -29,8 +29,9 @@ case $arch in
 esac
 command -v "$PYTHON" >/dev/null || die "$PYTHON is missing: install Python 3, or set PYTHON"
 
-# Bytecode can only be compiled by the version that will run it: this Python, or else another that
-# is installed. Version managers leave commands that start nothing, so each has to say its version.
+# Only the version of Python that will run the bytecode can compile it: this Python, or else another
+# that is installed. Each is asked for its version, because version managers leave commands that start
+# nothing.
 compiler=
 for candidate in "$PYTHON" "$runtime"; do
   version=$("$candidate" -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
@@ -55,8 +56,8 @@ stage=$(mktemp -d "$(dirname "$out")/stage.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 trap 'exit 130' INT TERM
 
-# manylinux2014 alone finds no onnxruntime and an old miditok. --no-deps, because the pins are the
-# complete list: whatever a package can do without is left out by not being listed.
+# With manylinux2014 alone, pip finds no onnxruntime and an old miditok. --no-deps, because the pins are
+# the complete list: a package that the function can do without is not listed.
 "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
   --target "$stage/python" --only-binary=:all: --implementation cp \
   --python-version "${runtime#python}" \
@@ -66,9 +67,9 @@ trap 'exit 130' INT TERM
   die "pip could not install $requirements for $runtime on $arch: see the lines above. Is a package index reachable, and has each pin a wheel for this Python?"
 }
 
-# Neither imported by the functions nor loaded by what they import; *.dist-info stays, since miditok
-# and mido ask importlib.metadata for versions. The onnxruntime module has the engine linked in:
-# libonnxruntime.so is a second copy for C programs.
+# Remove what the functions neither import nor load through their imports. *.dist-info stays, since
+# miditok and mido ask importlib.metadata for versions. The onnxruntime module has the engine linked
+# in, so libonnxruntime.so is only a second copy for C programs.
 cd "$stage/python"
 rm -rf bin test tests \
   onnxruntime/{transformers,quantization,tools,datasets,backend} onnxruntime/capi/libonnxruntime.so* \
@@ -86,7 +87,8 @@ for stand_in in "$stand_ins"/*.py; do
 done
 
 if [[ $compiler ]]; then
-  # unchecked-hash: valid whatever modification times the unpacking leaves. Paths as in Lambda.
+  # unchecked-hash: the bytecode is valid whatever modification times unpacking gives the sources. The
+  # paths in it are those on Lambda.
   "$compiler" -m compileall -q -j 2 --invalidation-mode unchecked-hash -s "$stage" -p /opt "$stage/python"
 else
   printf 'deploy/build_layer.sh: there is no %s here to compile the layer of %s: each cold start compiles what it imports, %s\n' \

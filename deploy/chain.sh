@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# The state machine, its schedule, and an execution to try them. Sourced by deploy.sh.
+# Deploys the state machine and its schedule, and tries them with an execution. Sourced by deploy.sh.
 
 ensure_state_machine() {
   local role=arn:$partition:iam::$account:role/$name-statemachine have want
@@ -18,14 +18,15 @@ ensure_state_machine() {
   fi
 }
 
-# What is deployed of the schedule, in $work/schedule.json; empty if there is none.
+# Writes the deployed schedule to $work/schedule.json, which is empty if there is none.
 read_schedule() { # schedule
   describe ResourceNotFound scheduler get-schedule --name "$1" --query '{expression: ScheduleExpression,
     timezone: ScheduleExpressionTimezone, state: State, window: FlexibleTimeWindow, target: Target}' >"$work/schedule.json"
 }
 
 ensure_schedule() { # schedule
-  # The scheduler puts the time that it was due, not the time of a retry, into the event.
+  # The scheduler replaces <aws.scheduler.scheduled-time> by the time that the start was due, also when
+  # it retries.
   local target want verb=update-schedule what='set'
   target='{"Arn": "'$state_machine_arn'", "RoleArn": "arn:'$partition:iam::$account:role/$name-schedule'",
     "Input": "{\"date\": \"<aws.scheduler.scheduled-time>\"}",
@@ -38,7 +39,7 @@ ensure_schedule() { # schedule
   change "schedule $1: $what, $schedule $timezone"
 }
 
-# Composes ten seconds through all of it, under trial/, and deletes them again.
+# Composes a piece of ten seconds through the whole deployment, under trial/, and deletes it again.
 smoke() {
   local execution status='' began=$SECONDS facts
   execution=$(write stepfunctions start-execution --state-machine-arn "$state_machine_arn" --name "smoke-$(date +%s)-$$" \

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# Calling AWS: reading, comparing, writing what differs, and saying what went wrong. Sourced by
-# deploy.sh, whose names ($work, $dry_run, ...) it uses and sets: hence SC2154 and SC2034 off, and SC2016 for what is
-# not for bash to expand: `backquotes` of --query, ${Placeholders} of templates.
+# Calls AWS: reads, compares, writes what differs, and says what went wrong. Sourced by deploy.sh.
+# It uses and sets deploy.sh's variables ($work, $dry_run, ...), hence SC2154 and SC2034 are off. SC2016
+# is off for what bash must not expand: `backquotes` in --query, ${Placeholders} in templates.
 
 say() { printf '%s\n' "$*"; }
 die() {
@@ -12,13 +12,13 @@ die() {
 # AWS CLI 1 ignores AWS_ENDPOINT_URL for SQS.
 aws() { command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
 
-# Runs the AWS CLI with its errors in the file $errors.
+# Runs the AWS CLI and writes its errors to the file $errors.
 try() {
   errors=$(mktemp "$work/errors.XXXXXX") || die "there is no room for temporary files: free some on the disk of $work"
   aws "$@" 2>"$errors"
 }
 
-# Ends with what AWS said and, for what the caller can mend, how.
+# Ends deploy.sh with what AWS said and, if the caller can solve the problem, how.
 give_up() {
   local said
   said=$(cat "$errors")
@@ -40,22 +40,22 @@ give_up() {
   esac
 }
 
-# Every line that tells of a change comes from here; deploy.sh counts them.
+# Prints and records a change. Every line about a change comes from here, and deploy.sh counts them.
 change() {
   say "$*"
   say "$*" >>"$work/changes"
 }
 
-# The answer to a read, or nothing when the error says that there is no such thing yet.
+# Prints the answer to a read, or nothing if the error says that there is no such thing yet.
 describe() { # regular-expression-of-the-error aws-arguments...
   local absent=$1
   shift
   try "$@" || grep -qE "$absent" "$errors" || give_up
 }
 
-# A call that changes something: its answer, or nothing in a dry run. A role may be so new that the
-# service does not know it yet, and a thing still busy with an update that was interrupted: for a
-# minute, tried again.
+# Makes a call that changes something and prints its answer; a dry run does nothing. Some errors pass:
+# a role may be so new that the service does not know it yet, or an interrupted update may still be in
+# progress. After these the call is tried again for a minute.
 write() { # aws-arguments...
   local attempt
   [[ -z $dry_run ]] || return 0
@@ -67,7 +67,7 @@ write() { # aws-arguments...
   done
 }
 
-# Taken away; that it was gone already is as good.
+# Deletes something. It is no error if it was gone already.
 remove() { # what regular-expression-of-the-error aws-arguments...
   local what=$1 absent=$2
   shift 2
@@ -80,7 +80,7 @@ remove() { # what regular-expression-of-the-error aws-arguments...
   change "$what${listing:-: deleted}"
 }
 
-# Waits for what was started in the background; its failure is ours.
+# Waits for what was started in the background, and ends deploy.sh if any of it failed.
 join() {
   local pid failed=''
   for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" || failed=1; done
@@ -88,7 +88,7 @@ join() {
   [[ -z $failed ]] || exit 1
 }
 
-# Is every field of the wanted JSON as wanted? S3 and SQS give policies as JSON inside a JSON string.
+# Are both JSON texts the same? S3 and SQS return policies as JSON inside a JSON string.
 same_json() { # want have
   [[ -n $2 ]] || return 1
   [[ $1 == "$2" ]] || "$PYTHON" -IS -c 'import json, sys
@@ -98,8 +98,8 @@ if isinstance(have, str) and isinstance(want, dict):
 sys.exit(want != have)' "$1" "$2"
 }
 
-# One setting: read, and written when what is there differs from what is wanted. With nothing to read
-# (the thing was just made) it is written.
+# Reads one setting, and writes it if it differs from what is wanted. If there is nothing to read,
+# because the thing was just made, the setting is written.
 ensure_setting() { # description wanted-json error-when-absent read-arguments... -- write-arguments...
   local what=$1 want=$2 absent=$3 read=() have=''
   shift 3
@@ -114,7 +114,7 @@ ensure_setting() { # description wanted-json error-when-absent read-arguments...
   change "$what"
 }
 
-# A file with ${Name}, ${Account}, ... filled in.
+# Prints a file with its placeholders ${Name}, ${Account}, ... filled in.
 render() { # file
   sed "s|\${Partition}|$partition|g; s|\${Region}|$region|g; s|\${Account}|$account|g; s|\${Name}|$name|g
     s|\${GenerateTokensArn}|$lambda_arn-generate-tokens|g; s|\${MidiSaveArn}|$lambda_arn-midi-save|g

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# Back to nothing. Sourced by deploy.sh. `destroy_all` finds what there is and takes it away, in a dry
-# run it only tells; so the list that people are shown is made by the code that deletes.
+# Deletes an installation. Sourced by deploy.sh. `destroy_all` finds what there is and deletes it; in a
+# dry run it only lists it. So the list that people are shown comes from the code that deletes.
 
 # Deletes every version of every object.
 empty_bucket() { # bucket prefix
@@ -11,7 +11,7 @@ empty_bucket() { # bucket prefix
     [[ $page == *VersionId* ]] || return 0
     printf '%s' "$page" >"$work/objects.json"
     [[ -z $dry_run ]] || return 0
-    # What it refuses for one object it says in its answer, and succeeds.
+    # If S3 refuses to delete one object, the call still succeeds and its answer has the error.
     refused=$(write s3api delete-objects --bucket "$1" --delete "file://$work/objects.json" --query 'Errors[0].[Code, Key, Message]' --output text)
     [[ -z $refused || $refused == None ]] || {
       printf '%s\n' "$refused" >"$errors"
@@ -38,7 +38,8 @@ destroy_all() {
   done
   join
 
-  # First what starts executions, then what they run; the buckets last, since the lock is in one.
+  # What starts executions is deleted first, then what they run. The buckets are last, since one of them
+  # holds the lock.
   [[ ! -s $work/schedule.json ]] || remove "schedule $name-daily" ResourceNotFound scheduler delete-schedule --name "$name-daily"
   [[ ! -s $work/machine ]] || remove "state machine $name" StateMachineDoesNotExist stepfunctions delete-state-machine --state-machine-arn "$state_machine_arn"
   for function in "${functions[@]}"; do
@@ -71,7 +72,7 @@ remove_role() { # role
   remove "role $1" NoSuchEntity iam delete-role --role-name "$1"
 }
 
-# The music bucket only if asked for in so many words.
+# Deletes a bucket; the music bucket only with --delete-music.
 remove_bucket() { # bucket
   local keys
   bucket_exists "$1" || return 0

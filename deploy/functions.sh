@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# Layers and functions: published once by content, pointed at each other, pruned, rolled back.
-# Sourced by deploy.sh.
+# Publishes layers once for each content, deploys the functions with them, deletes old layer versions
+# and rolls back. Sourced by deploy.sh.
 
 KEPT_VERSIONS=3 # of each layer, beside those in use: what a rollback can go back to
 
@@ -21,16 +21,17 @@ print(f"size {function}: {sum(sizes.values()) / 1e6:.1f} MB unzipped ({parts})")
 PYTHON
 }
 
-# Its versions, the newest first, one a line: number, digest of the content, ARN.
+# Prints the versions of a layer, the newest first, one a line: number, digest of the content, ARN.
 layer_versions() { # layer
-  # --output text applies --query to each page of 50 versions; of lists it prints each on a line.
+  # --output text applies --query to each page of 50 versions, and prints each version on a line.
   describe ResourceNotFound lambda list-layer-versions --layer-name "$name-$1" \
     --query 'LayerVersions[].[Version, Description, LayerVersionArn]' --output text | sort -rn
 }
 
-# A layer version is named by its content: the same files are never published twice, except a model
-# that was replaced and is wanted again: versions are the history that --rollback goes back in. Leaves
-# the ARN of the version in $work/LAYER.arn and all versions in $work/LAYER.versions.
+# Publishes a layer version, unless one with the same content exists: the digest of the content is the
+# description of a version. The model is different: --rollback goes back through its versions, so a
+# model that was replaced and is wanted again is published again. Writes the ARN of the version to
+# $work/LAYER.arn and all versions to $work/LAYER.versions.
 ensure_layer() { # layer zip
   local layer=$1 zip=$2 digest arn key versions=$work/$1.versions
   local restrict=(--compatible-runtimes "$runtime" --compatible-architectures "$arch")
@@ -56,7 +57,7 @@ ensure_layer() { # layer zip
   say "$arn" >"$work/$layer.arn"
 }
 
-# Deletes what no rollback needs, once the functions use what they shall.
+# Deletes the versions that no rollback needs, after the functions use the wanted ones.
 prune_layer() { # layer
   local number arn
   while read -r number _ arn; do
@@ -82,7 +83,7 @@ ensure_log_groups() {
   done
 }
 
-# What is deployed of a function, in $work/FUNCTION.json; empty if there is none.
+# Writes the deployed function to $work/FUNCTION.json, which is empty if there is none.
 read_function() { # function
   describe ResourceNotFound lambda get-function-configuration --function-name "$name-$1" --query '{runtime: Runtime, role: Role,
     handler: Handler, memory: MemorySize, timeout: Timeout, environment: Environment, layers: Layers[].Arn,
@@ -107,7 +108,7 @@ ensure_function() { # function folder timeout-s layer...
   want='{"runtime": "'$runtime'", "role": "'$role'", "handler": "'$folder'.handler.handler", "memory": '$memory_mb', "timeout": '$timeout_s',
     "environment": '$environment', "tracing": "Active", "layers": ['$(printf '"%s",' "${arns[@]}" | sed 's/,$//')'],
     "code": "'$(fact "$zip.json" zip_sha256_base64)'", "arch": "'$arch'"}'
-  # Lambda refuses a second update while the first is under way: wait after each.
+  # Lambda refuses a second update while the first is in progress, so wait after each.
   for part in $(differing "$want" "$(cat "$have")"); do
     if [[ $part == code ]]; then
       write lambda update-function-code --function-name "$function" --architectures "$arch" --zip-file "fileb://$zip" >/dev/null
@@ -119,7 +120,7 @@ ensure_function() { # function folder timeout-s layer...
   done
 }
 
-# Which of code (with its architecture) and configuration are not as wanted.
+# Prints which of code (with its architecture) and configuration differ from what is wanted.
 differing() { # want have
   "$PYTHON" -IS -c 'import json, sys
 want, have = map(json.loads, sys.argv[1:])
@@ -133,8 +134,8 @@ wait_for() { # waiter function
   [[ -n $dry_run ]] || try lambda wait "$1" --function-name "$2" || give_up
 }
 
-# Both functions back to the model version before theirs. Half done, it is completed: the older of
-# the two is where they go.
+# Sets both functions back to the model version before theirs. If the two differ, an earlier rollback
+# was interrupted: it is completed, with the older of the two versions for both.
 roll_back() {
   local function arn used older='' layers
   for function in "${functions[@]}"; do

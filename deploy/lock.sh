@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# One deploy.sh at a time: the object deploy.lock in the artifacts bucket. S3 itself decides who of
-# two was first (a conditional write). Who finds the lock of a process that is dead takes it over:
-# one of this machine at once, another's after LOCK_STALE_S.
+# Lets one deploy.sh run at a time: it holds the object deploy.lock in the artifacts bucket. A
+# conditional write lets S3 decide which of two was first. The lock of a dead process is taken over: at
+# once if the process ran on this machine, otherwise after LOCK_STALE_S. Sourced by deploy.sh.
 
 LOCK_STALE_S=1800
 lock='' taken_over='' # from a deploy.sh that may have died before it was done
@@ -36,7 +36,7 @@ take_lock() {
   lock=$(cat "$work/lock.etag")
 }
 
-# Host, process and time of a lock; one that cannot be read is an old one of nobody's.
+# Prints host, process and time of a lock. One that cannot be read counts as an old one of no process.
 holder() { # file
   "$PYTHON" -IS -c 'import json, sys
 try:
@@ -47,11 +47,11 @@ except (ValueError, KeyError, TypeError, IndexError):
 }
 
 is_running() { # pid
-  # Of another user's process kill says that it is not permitted.
+  # If the process is another user's, kill says that it is not permitted: then it is running.
   kill -0 "$1" 2>/dev/null || [[ $(LC_ALL=C kill -0 "$1" 2>&1) == *'not permitted'* ]]
 }
 
-# Only our own: it may have been taken over from us.
+# Deletes the lock if it is still ours: another process may have taken it over.
 give_lock_back() {
   [[ -n $lock ]] || return 0
   aws s3api delete-object --bucket "$artifacts_bucket" --key deploy.lock --if-match "$lock" >/dev/null 2>&1 || true

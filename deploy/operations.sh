@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# What tells people how it goes: a topic for alarms, the alarms, the dashboard. Sourced by deploy.sh.
+# Deploys what informs people: a topic for alarms, the alarms, the dashboard. Sourced by deploy.sh.
 
 ensure_topic() {
-  # Not encrypted with a key: CloudWatch may not use AWS's own, and one of ours would cost a dollar a
-  # month. Its messages name an alarm and hold no data. Only this installation's alarms may publish.
+  # The topic is not encrypted with a key: CloudWatch may not use AWS's own, and one of ours would cost a
+  # dollar a month. Its messages name an alarm and hold no data. Only this installation's alarms may
+  # publish.
   local policy read=(sns get-topic-attributes --topic-arn "$topic_arn" --query Attributes.Policy) known
   policy='{"Version": "2012-10-17", "Statement": [{"Sid": "Alarms", "Effect": "Allow", "Principal": {"Service": "cloudwatch.amazonaws.com"},
     "Action": "sns:Publish", "Resource": "'$topic_arn'", "Condition": {"ArnLike": {"aws:SourceArn": "arn:'$partition:cloudwatch:$region:$account:alarm:$name'-*"}}}]}'
@@ -23,7 +24,7 @@ ensure_topic() {
   change "topic $name-alarms: mails to $alarm_email, once the address has been confirmed by the link in the first one"
 }
 
-# The names of the alarms in deploy/alarms.json.
+# Prints the names of the alarms in deploy/alarms.json.
 alarm_names() {
   render deploy/alarms.json | "$PYTHON" -IS -c 'import json, sys; print(*(alarm["AlarmName"] for alarm in json.load(sys.stdin)))'
 }

@@ -1,6 +1,6 @@
 """Packs files into a zip that is the same bytes for the same files, for a Lambda layer or function.
 
-Knows zip archives and digests; knows nothing of what is inside them, nor of AWS.
+Depends on neither AWS nor what the files contain.
 
     python3 deploy/pack.py OUT.zip [--stored] [--suffix .py] NAME=PATH [NAME=PATH ...]
 
@@ -26,7 +26,7 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def members(pairs: list[tuple[str, Path]], suffix: str) -> Iterator[tuple[str, Path]]:
-    """Every file to pack as (name in the archive, path), in no order.
+    """Every file to pack as (name in the archive, path), in no particular order.
 
     Raises FileNotFoundError for a path that is not there.
     """
@@ -44,11 +44,12 @@ def members(pairs: list[tuple[str, Path]], suffix: str) -> Iterator[tuple[str, P
 def pack(
     out: Path, pairs: list[tuple[str, Path]], suffix: str = "", *, stored: bool = False
 ) -> dict[str, str | int]:
-    """Writes the archive `out` (at once, or not at all) and returns the facts about it.
+    """Writes the archive `out`, completely or not at all, and returns the facts about it.
 
-    `content_sha256` covers names and contents alone, so that it holds on machines whose zlib
-    compresses otherwise. Of bytecode it covers the names alone: whether it is there matters, its
-    content follows from the sources beside it, and Python does not promise the same bytes twice.
+    `content_sha256` covers only names and contents, so that it is the same on machines whose zlib
+    compresses differently. Of bytecode it covers only the names: it matters whether bytecode is
+    there, but its content follows from the sources beside it, and Python does not promise to
+    compile the same bytes twice.
     """
     content = hashlib.sha256()
     unzipped_bytes = 0

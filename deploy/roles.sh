@@ -1,10 +1,11 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# Who may do what: one role for each function, the state machine and the schedule, each with one inline
-# policy. Sourced by deploy.sh.
+# Defines who may do what: each function, the state machine and the schedule have one role each, with
+# one inline policy. Sourced by deploy.sh.
 
-# Writing its own log (CreateLogStream: each instance begins one; PutLogEvents: its lines), in a group
-# that this script makes: no function may create groups. X-Ray has no resources to name: its actions
-# add to the account's traces; Step Functions also asks which executions to trace.
+# Lets a function write its own log: CreateLogStream, since each instance begins a stream, and
+# PutLogEvents for its lines. This script makes the log group, as no function may create groups. The
+# X-Ray actions are for "*", because X-Ray has no resources to name: they add to the account's traces.
+# Step Functions also asks X-Ray which executions to trace.
 log_statements() { # function
   cat <<JSON
 {"Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
@@ -17,17 +18,18 @@ trace_statement() { # more actions
   printf '{"Sid": "Trace", "Effect": "Allow", "Action": ["xray:PutTraceSegments", "xray:PutTelemetryRecords"%s], "Resource": "*"}' "${1:-}"
 }
 
-# Listing the pieces, to find the last one. IfExists, because a read of one object carries no prefix,
-# and S3 answers "no such key" rather than "access denied" only to those who may list. (So may a
-# listing without any prefix: it shows names, not contents.)
+# Lets a function list the pieces, to find the last one. StringLikeIfExists, because a read of one
+# object has no prefix, and S3 answers "no such key" rather than "access denied" only to those who may
+# list. (So a listing without a prefix is allowed too: it shows names, not contents.)
 list_statement() { # prefixes, as JSON
   printf '{"Sid": "List", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:%s:s3:::%s", "Condition": {"StringLikeIfExists": {"s3:prefix": %s}}}' \
     "$partition" "$music_bucket" "$1"
 }
 
 generate_tokens_policy() {
-  # Read: the tokens of earlier pieces, to go on from them (not the MIDI, not the records), those of
-  # smoke executions apart under trial/, and those of its own run. KeepTokens: a run's token lists too long for a message. It writes no piece.
+  # Read: the tokens of earlier pieces, to continue them (not the MIDI, not the records); those of smoke
+  # executions, which are apart under trial/; and those of its own run. KeepTokens: a run's token lists
+  # that are too long for a message. It writes no piece.
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   $(log_statements generate-tokens),
@@ -41,8 +43,8 @@ JSON
 
 midi_save_policy() {
   # Read: a prompt, the run's tokens, and the date of the latest piece (which token_sequence.json tells).
-  # Save: pieces, and under trial/ those of smoke executions. It deletes nothing: in a versioned bucket
-  # what it overwrites can be had back.
+  # Save: pieces, and under trial/ those of smoke executions. It deletes nothing, and in a versioned
+  # bucket what it overwrites can be restored.
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   $(log_statements midi-save),
@@ -56,9 +58,9 @@ JSON
 }
 
 statemachine_policy() {
-  # Call: the two functions. The others are for batches. Fan: an execution of this same state machine for
-  # each piece. Follow: to wait for it, and to stop it when the batch itself is stopped. HearOfTheEnd: the
-  # one rule that Step Functions keeps in each account to be told of ends.
+  # Call: the two functions. The others are for batches. Fan: start an execution of this same state
+  # machine for each piece. Follow: wait for it, and stop it when the batch itself is stopped.
+  # HearOfTheEnd: the one rule with which Step Functions, in each account, is told of executions' ends.
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   {"Sid": "Call", "Effect": "Allow", "Action": "lambda:InvokeFunction",
@@ -73,7 +75,7 @@ JSON
 }
 
 schedule_policy() {
-  # Start: the one state machine. GiveUp: what it could not start, it leaves in the one queue.
+  # Start: the one state machine. GiveUp: the one queue, for starts that failed.
   cat <<JSON
 {"Version": "2012-10-17", "Statement": [
   {"Sid": "Start", "Effect": "Allow", "Action": "states:StartExecution", "Resource": "$state_machine_arn"},
@@ -83,8 +85,9 @@ JSON
 
 ensure_role() { # role service policy
   local role=$1 service=$2 policy=$3 condition='' trust have=
-  # Step Functions and Scheduler say for which account they act: no other may borrow the role through
-  # them. Lambda does not say, and takes roles of its own account only.
+  # Step Functions and Scheduler name the account for which they act, so the condition keeps other
+  # accounts from using the role through them. Lambda names none, and takes roles of its own account
+  # only.
   [[ $service == lambda ]] || condition=', "Condition": {"StringEquals": {"aws:SourceAccount": "'$account'"}}'
   trust='{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "'$service.amazonaws.com'"}, "Action": "sts:AssumeRole"'$condition'}]}'
   local read=(iam get-role-policy --role-name "$role" --policy-name least-privilege --query PolicyDocument)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+# Extras: L is the last day, W the weekday nearest to a date, #n the n-th such weekday of the month.
 _FIELDS: tuple[tuple[str, int, int, list[str], str], ...] = (  # name, from, to, names, extras
     ("minutes", 0, 59, [], r"\*"),
     ("hours", 0, 23, [], r"\*"),

@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2016,SC2034,SC2154
-# The buckets and the queue for starts that failed. Sourced by deploy.sh.
+# Deploys the buckets, and the queue for starts that failed. Sourced by deploy.sh.
 
 music_lifecycle() {
-  # runs/ holds what one execution passes from state to state, trial/ a smoke execution's piece; old
-  # versions are yesterday's "latest". In a versioned bucket, what expires leaves a delete marker: S3
-  # removes it after the last old version, by a rule of its own, since no Expiration may have both Days
-  # and ExpiredObjectDeleteMarker.
+  # runs/ holds what one execution passes from state to state, and trial/ a smoke execution's piece. Old
+  # versions are yesterday's "latest". In a versioned bucket an object that expires leaves a delete
+  # marker, which S3 removes after the last old version. That is a rule of its own, since no Expiration
+  # may have both Days and ExpiredObjectDeleteMarker.
   cat <<'JSON'
 [{"ID": "abandoned-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}},
  {"ID": "delete-markers", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": true}},
@@ -16,20 +16,21 @@ JSON
 }
 
 artifacts_lifecycle() {
-  # Lambda keeps a copy of its own of each layer version.
+  # The zips in layers/ may expire, since Lambda keeps its own copy of each layer version.
   cat <<'JSON'
 [{"ID": "abandoned-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}},
  {"ID": "published", "Status": "Enabled", "Filter": {"Prefix": "layers/"}, "Expiration": {"Days": 7}}]
 JSON
 }
 
-# Does the bucket exist? Ends if it is somebody else's.
+# Does the bucket exist? Ends deploy.sh if it is another account's.
 bucket_exists() { # bucket
   read_tags "$1" >/dev/null
   [[ ! -s $errors ]] || ! grep -q NoSuchBucket "$errors"
 }
 
-# With the owner named, a bucket that somebody else made under our name is refused, not used.
+# Prints the tags of a bucket. The owner is named, so that a bucket which another account made under our
+# name is refused.
 read_tags() { # bucket
   try s3api get-bucket-tagging --bucket "$1" --expected-bucket-owner "$account" --query 'sort_by(TagSet, &Key)' && return
   ! grep -qE 'NoSuchBucket|NoSuchTagSet' "$errors" || return 0
@@ -41,7 +42,7 @@ read_tags() { # bucket
 create_bucket() { # bucket
   local where=()
   [[ $region == us-east-1 ]] || where=(--create-bucket-configuration "LocationConstraint=$region")
-  # Another deploy.sh may have been quicker.
+  # Another deploy.sh may have created it in the meantime.
   [[ -n $dry_run ]] || try s3api create-bucket --bucket "$1" ${where[@]+"${where[@]}"} >/dev/null ||
     grep -q BucketAlreadyOwnedByYou "$errors" || give_up
   change "bucket $1: created"
@@ -55,8 +56,8 @@ ensure_bucket() { # bucket versioned-or-empty lifecycle-rules
     bucket_exists "$bucket" || create_bucket "$bucket"
     new=1
   fi
-  # Reads one setting and compares. The tags are put last: a bucket without them is not made yet, and
-  # has none to read.
+  # Reads one setting, compares and writes it. The tags are written last, so a bucket without them is not
+  # complete: its settings are written without being read.
   setting() { # description wanted-json error-when-absent read query write write-arguments...
     local what=$1 want=$2 absent=$3 read=(s3api "$4" --bucket "$bucket" --query "$5") write=$6
     shift 6
@@ -68,7 +69,8 @@ ensure_bucket() { # bucket versioned-or-empty lifecycle-rules
   setting 'no public access' "$want" NoSuchPublicAccessBlock get-public-access-block PublicAccessBlockConfiguration \
     put-public-access-block --public-access-block-configuration "$want" & settings+=($!)
 
-  # AWS's own default too. Not compared later: who chose a key of their own since shall keep it.
+  # This is also AWS's default. It is not compared later: whoever has chosen another key since then keeps
+  # it.
   [[ -z $new ]] || setting encrypted '' '' '' '' put-bucket-encryption --server-side-encryption-configuration \
     '{"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}' & settings+=($!)
 
@@ -80,7 +82,7 @@ ensure_bucket() { # bucket versioned-or-empty lifecycle-rules
       put-bucket-versioning --versioning-configuration Status=Enabled & settings+=($!)
   fi
 
-  # Over plain http, as on a loopback address, this policy would shut out every caller, this script too.
+  # Over plain http, as on a loopback address, this policy would refuse every caller, also this script.
   case ${AWS_ENDPOINT_URL:-} in
     http://*) say "note: $bucket is left without its TLS-only policy, since $AWS_ENDPOINT_URL has no TLS" ;;
     *)
@@ -99,14 +101,15 @@ ensure_bucket() { # bucket versioned-or-empty lifecycle-rules
 }
 
 ensure_queue() { # queue
-  # Starts that failed for good wait here for two weeks; encrypted with SQS's own key, and TLS only.
+  # Starts that failed for good are kept here for two weeks, encrypted with SQS's own key. Access is by
+  # TLS only.
   local have want policy
   policy='{"Version": "2012-10-17", "Statement": [{"Sid": "TlsOnly", "Effect": "Deny", "Principal": "*", "Action": "sqs:*",
     "Resource": "'$queue_arn'", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}]}'
   policy=$("$PYTHON" -IS -c 'import json, sys; print(json.dumps(json.dumps(json.loads(sys.argv[1]))))' "$policy")
   want='{"MessageRetentionPeriod": "1209600", "SqsManagedSseEnabled": "true"'
   case ${AWS_ENDPOINT_URL:-} in http://*) want+='}' ;; *) want+=', "Policy": '$policy'}' ;; esac
-  # An attribute that is not there yet is null, hence not as wanted.
+  # An attribute that is not set yet is null, so it differs from what is wanted.
   have=$(describe 'NonExistentQueue|QueueDoesNotExist' sqs get-queue-attributes --queue-url "$queue_url" --attribute-names All \
     --query "Attributes.{$(case $want in *Policy*) printf 'Policy: Policy, ' ;; esac)MessageRetentionPeriod: MessageRetentionPeriod, SqsManagedSseEnabled: SqsManagedSseEnabled}")
   if [[ -z $have ]]; then

@@ -1,4 +1,4 @@
-"""Clients of the local AWS that owe nothing to the environment: no profile, proxy or file."""
+"""Makes boto3 clients of the local AWS that ignore the environment: profile, proxy and files."""
 
 import os
 from functools import cache
@@ -36,7 +36,9 @@ def make_client(
 
 @cache
 def _session() -> Any:
-    """One for the process: loading the services' descriptions is what takes time."""
+    """One session per process, because loading the services' descriptions takes long."""
+    # (name in the configuration file, environment variable, default, conversion) of each setting:
+    # no environment variable is read, and both files are the empty one.
     nowhere: Any = (None, None, os.devnull, None)
     ignored = {
         "profile": (None, None, None, None),

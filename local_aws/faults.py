@@ -1,6 +1,7 @@
-"""Makes chosen requests to the local AWS fail: a seam for tests, in front of moto.
+"""Makes chosen requests to the local AWS fail, before they reach moto. For tests.
 
-Knows of a request what the wire shows: service, operation, and for S3 the key.
+A request is chosen by what its HTTP head shows: service, operation, and for S3 the key. Depends on
+neither moto nor boto3.
 """
 
 import json
@@ -36,7 +37,7 @@ class Fault:
 
 
 class Faults:
-    """WSGI middleware."""
+    """WSGI middleware: answers a request that is to fail, and passes the others on."""
 
     def __init__(self, app: WsgiApp) -> None:
         self._app = app
@@ -57,6 +58,7 @@ class Faults:
         fault = self._fault_for(environ) if self._faults else None
         if fault is None:
             return self._app(environ, start_response)
+        # Read the body, as moto would have: the answer follows the whole request.
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         reason = _REASONS.get(fault.status, "Error")
         message = "a fault that a test asked for"
@@ -85,6 +87,7 @@ class Faults:
 
 def _asked(environ: dict[str, Any]) -> tuple[str, str, str]:
     """Service, operation and (S3) key of a request; "" for what cannot be told from its head."""
+    # A signed request names its service: Credential=KEY/DATE/REGION/SERVICE/aws4_request.
     scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     service = scope[1] if scope else ""
     path = environ.get("PATH_INFO", "")

@@ -1,8 +1,9 @@
-"""Lambda for moto: invocations run the deployed zips and layers in sandboxes.
+"""Runs Lambda functions for moto: the deployed zips and layers, in sandboxes.
 
-Keeps the pool of warm sandboxes, gives each its function's role, and writes CloudWatch logs if
-that role may. A change of code, configuration, layers or role starts new sandboxes. Knows
-nothing of what a sandbox enforces.
+This module keeps the pool of warm sandboxes, gives each sandbox the credentials of its function's
+role, and writes CloudWatch logs if that role allows it. After a change of code, configuration,
+layers or role, new sandboxes are started. Depends on neither the limits that a sandbox enforces
+(sandbox.py) nor how it is isolated (isolate.py).
 """
 
 import base64
@@ -39,7 +40,7 @@ class Functions:
         self._events = ThreadPoolExecutor(thread_name_prefix="asynchronous-invocation")
 
     def install(self, stack: ExitStack) -> None:
-        """Replace moto's way to run functions, which needs Docker, until `stack` closes."""
+        """Replace how moto runs functions, which needs Docker, until `stack` closes."""
 
         def invoke(
             function: LambdaFunction, body: Any, headers: Any, response_headers: dict[str, str]
@@ -99,6 +100,7 @@ class Functions:
     def _take(self, function: LambdaFunction) -> tuple[str, Sandbox]:
         """A warm sandbox of the function as it is deployed now, or a new one."""
         layers = [layer["Arn"] for layer in function.layers]
+        # The key holds all that a sandbox is started with: one with another key is outdated.
         key = json.dumps(
             [
                 *(function.code_sha_256, function.handler, function.role, function.timeout),

@@ -1,4 +1,4 @@
-"""The machine under the sandboxes: its Python, and whether it allows user namespaces."""
+"""The machine that sandboxes run on: its Python, and whether it allows user namespaces."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Host:
     state_dir: Path  # sandboxes keep their files under it
     namespaces: bool
     region: str
-    spawner: Executor  # of one thread: the kernel's parent-death signal follows the thread
+    spawner: Executor  # of one thread: the kernel kills a child when its starting thread ends
     python: str = field(
         default_factory=lambda: os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     )
@@ -33,7 +33,7 @@ class Host:
     def command(
         self, binds: Mapping[str, str], cwd: str, arguments: Sequence[str], tmp_mb: int
     ) -> list[str]:
-        """How to run Python with `arguments` behind `isolate.py`; no binds: without namespaces."""
+        """A command to run Python with `arguments` in `isolate.py`; no binds, no namespaces."""
         spec: Spec = {
             "parent_pid": os.getpid(),
             "binds": dict(binds),
@@ -46,21 +46,23 @@ class Host:
 
 
 def python_directories() -> list[str]:
-    """Where this Python lives: must stay visible even if that is under /opt, /var or /tmp."""
+    """The directories of this Python: they must stay visible even under /opt, /var or /tmp."""
     directories = [sys.base_prefix, sys.base_exec_prefix]
+    # No mount of isolate.py covers /usr.
     return sorted({os.path.realpath(path) for path in directories} - {"/usr"})
 
 
 def mount_points_in_opt() -> list[str]:
-    """The directories that a layers' folder must have besides, to show a Python that is in /opt."""
+    """Directories to add to the layers' folder, as mount points for a Python under /opt."""
     return [os.path.relpath(path, "/opt") for path in python_directories() if path[:5] == "/opt/"]
 
 
 def namespaces_work(host: Host) -> bool:
-    """Try the whole sequence of `isolate.py` once, for real."""
+    """Whether `isolate.py` works on this machine: run its whole sequence once."""
     empty = Path(tempfile.mkdtemp(prefix="probe-", dir=host.state_dir))
     for path in mount_points_in_opt():
         (empty / path).mkdir(parents=True, exist_ok=True)
+    # Exits with 1 if one of Lambda's read-only directories can be written.
     try_all = (
         "import os\n"
         "open('/tmp/x', 'w').close()\n"

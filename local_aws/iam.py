@@ -1,14 +1,16 @@
-"""Enforces IAM inside moto: who may do what, with every role's own policies.
+"""Enforces IAM inside moto: checks each request against the policies of the role that sent it.
 
 moto knows resources for S3, SQS and IAM only, takes every Condition for true, and checks no trust
-policy when a service assumes a role. Here its check is replaced: `policy.py` evaluates, and a
-request gets the action name, the resource and the condition keys that AWS would give it. As on
-AWS, reading a missing object without s3:ListBucket on its bucket is AccessDenied, not NoSuchKey.
+policy when a service assumes a role. This module replaces its check. `resources.py` gives a request
+the action name, the resource and the condition keys that AWS would give it, and `policy.py`
+evaluates the policies. As on AWS, reading a missing object without s3:ListBucket on its bucket is
+AccessDenied, not NoSuchKey.
 
-Known conditions: s3:prefix and s3:delimiter of a listing, aws:SourceAccount and aws:SourceArn
-when a service assumes a role, and aws:SecureTransport, which is always "true": plain http on
-the loopback stands for TLS. Not checked: iam:PassRole, bucket policies for bucket-level requests,
-bucket policies that allow. Every refusal goes to the log with role, action and resource.
+The condition keys are s3:prefix and s3:delimiter of a listing, aws:SourceAccount and aws:SourceArn
+when a service assumes a role, aws:RequestedRegion, and aws:SecureTransport, which is always "true":
+plain http on the loopback address stands for TLS. Not checked are iam:PassRole, bucket policies for
+requests about the bucket itself, and statements of bucket policies that allow. Every refusal is
+logged with role, action and resource.
 """
 
 import json
@@ -52,7 +54,7 @@ class Credentials:
 
 
 class Iam:
-    """The roles of one account; `install` makes moto ask it."""
+    """The roles of one account; after `install`, moto asks this class for each permission."""
 
     def __init__(self, account: str, region: str, log: Callable[[str], None]) -> None:
         self._account, self._region, self._log = account, region, log
@@ -62,7 +64,7 @@ class Iam:
         original = IAMRequestBase.check_action_permitted
 
         def check(request: IAMRequestBase, resource: str) -> None:
-            if request._action == "sts:AssumeRole":  # there moto knows the trust policy
+            if request._action == "sts:AssumeRole":  # moto itself checks the trust policy
                 original(request, resource)
             elif request._action != "sts:GetCallerIdentity":  # always allowed
                 self._check(request, resource)
@@ -84,7 +86,7 @@ class Iam:
         return Credentials(key.access_key_id, key.secret_access_key)
 
     def assume(self, role_arn: str, service: str, session: str, source_arn: str) -> Credentials:
-        """What an AWS service does with a role it was given. Raises AssumeRoleError."""
+        """Assume a role in the way an AWS service does. Raises AssumeRoleError."""
         try:
             role = iam_backends[self._account][PARTITION].get_role_by_arn(role_arn)
         except NotFoundException as error:
@@ -108,7 +110,7 @@ class Iam:
         return Credentials(assumed.access_key_id, assumed.secret_access_key, assumed.session_token)
 
     def allows(self, role_arn: str, action: str, resource: str) -> bool:
-        """Whether a role's own policies allow an action; for what services do in its name."""
+        """Whether a role's own policies allow an action that a service does in its name."""
         backend = iam_backends[self._account][PARTITION]
         name = role_arn.rsplit("/", 1)[-1]
         try:
@@ -127,6 +129,7 @@ class Iam:
         documents = [
             IAMPolicy(policy)._policy_json for policy in request._access_key.collect_policies()
         ]
+        # All of these must be allowed: the action and, on S3, the permissions that it also needs.
         wanted = [(request._action, resource, context)]
         if request._service == "s3":
             wanted += self._also_needed(request, resource)
@@ -146,7 +149,7 @@ class Iam:
         self._log(f"iam: {who}: {action} on {resource}: {decision.value}")
         if request._service == "s3" or _is_form(request):
             request._raise_access_denied()
-        # moto answers JSON services in XML, which clients take for an error named "403".
+        # moto would refuse in XML to JSON services too, which clients read as an error named "403".
         refusal = JsonRESTError(
             "AccessDeniedException",
             f"User: {who} is not authorized to perform: {action} on resource: {resource}",
@@ -157,12 +160,14 @@ class Iam:
     def _also_needed(
         self, request: IAMRequestBase, resource: str
     ) -> list[tuple[str, str, dict[str, str]]]:
-        """What S3 asks for besides the action itself."""
+        """The permissions that S3 requires in addition to the action itself."""
         needed: list[tuple[str, str, dict[str, str]]] = []
+        # A copy also reads its source.
         if source := request._headers.get("X-Amz-Copy-Source"):
             copied = urllib.parse.unquote(source).split("?")[0].lstrip("/")
             needed.append(("s3:GetObject", f"arn:{PARTITION}:s3:::{copied}", {}))
         bucket, _, key = resource.removeprefix(f"arn:{PARTITION}:s3:::").partition("/")
+        # Only those who may list the bucket are told that an object does not exist.
         if request._action == "s3:GetObject" and key and not self._object_exists(bucket, key):
             needed.append(("s3:ListBucket", f"arn:{PARTITION}:s3:::{bucket}", {}))
         return needed
@@ -171,12 +176,12 @@ class Iam:
         try:
             return s3_backends[self._account][PARTITION].get_object(bucket, key) is not None
         except MissingBucket:
-            return True  # NoSuchBucket, for everyone
+            return True  # everyone is told NoSuchBucket
 
     def _bucket_permission(
         self, bucket: FakeBucket, action: str, resource: str
     ) -> PermissionResult:
-        """A bucket policy's word on an object, for statements about everyone."""
+        """Whether the statements of a bucket policy about everyone deny an action on an object."""
         if bucket.policy is None:
             return PermissionResult.NEUTRAL
         document: Mapping[str, Any] = json.loads(bucket.policy)
@@ -190,8 +195,10 @@ _moto_signed_request = IAMRequestBase._create_aws_request
 
 
 def _signed_request(request: IAMRequestBase) -> AWSRequest:
-    """What the client signed. For an empty body moto takes the URL's parameters instead, and
-    finds the signature wrong; only a form's fields stand for a body.
+    """The request as the client signed it.
+
+    moto puts the URL's parameters in the place of an empty body, and then finds the signature
+    wrong. Only the fields of a form are part of a body.
     """
     signed = _moto_signed_request(request)
     if not request._body and not _is_form(request):

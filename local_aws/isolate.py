@@ -1,13 +1,14 @@
 """Turns the process it runs in into a function's execution environment, then executes the runtime.
 
-Started by `sandbox.py` as `python -I -S isolate.py SPEC`, SPEC being the JSON of `Spec`; only the
-standard library is at hand here. With `binds` the process gets user and mount namespaces of its
-own: the whole file system read-only, `/var/task`, `/opt` and `/var/runtime` where Lambda has them,
-`/tmp` private, writable and limited in size, and no capability left to undo any of it. Without
-`binds` (systems that forbid user namespaces) only the tie to the parent is made. In both cases
-the kernel kills the process when its parent dies, however that happens (Linux only).
+`sandbox.py` starts it as `python -I -S isolate.py SPEC`, where SPEC is the JSON of `Spec`; so only
+the standard library is available here. With `binds` the process gets its own user and mount
+namespaces. In these the whole file system is read-only, `/var/task`, `/opt` and `/var/runtime` are
+where Lambda has them, `/tmp` is private, writable and limited in size, and the process has no
+capability with which to undo this. Without `binds`, for systems that forbid user namespaces, none
+of this is done. In both cases the kernel kills the process when its parent dies, however that
+happens (Linux only).
 
-It knows neither functions nor layers nor the Runtime API.
+Depends on neither functions, layers nor the Runtime API.
 """
 
 import ctypes
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
+# From Linux's headers, for the calls that go through ctypes.
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
 MS_NOSUID, MS_NODEV, MS_RELATIME = 0x2, 0x4, 0x200000
@@ -54,7 +56,11 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
 
 
 def _make_read_only(target: str) -> None:
-    """Remount one bind read-only; flags inherited from its source are locked and must be kept."""
+    """Remount one bind read-only.
+
+    In a user namespace the flags that a bind inherits from its source are locked: the remount fails
+    if it does not repeat them.
+    """
     inherited = os.statvfs(target).f_flag
     kept = inherited & (
         os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME
@@ -65,7 +71,10 @@ def _make_read_only(target: str) -> None:
 
 
 def _make_everything_read_only() -> None:
-    """As on Lambda, where only /tmp can be written. Kernels before 5.12 cannot; they go without."""
+    """Make the whole file system read-only, as on Lambda, where only /tmp can be written.
+
+    Kernels before 5.12 do not have this call; there it fails and the result is not checked.
+    """
     attributes = _MountAttr(set=MOUNT_ATTR_RDONLY)
     _libc.syscall(
         SYS_MOUNT_SETATTR,
@@ -81,18 +90,22 @@ def enter_namespaces(spec: Spec) -> None:
     """Mount the execution environment over this process's view of the file system."""
     uid, gid = os.getuid(), os.getgid()
     _check(_libc.unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare user and mount namespaces")
+    # Inside the namespace this user has Lambda's ids. gid_map can be written only once setgroups is
+    # denied.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{SANDBOX_UID} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{SANDBOX_GID} {gid} 1")
+    # Private: the mounts below are not propagated to the rest of the system.
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
-    # The sources may lie under /tmp, /var or /opt themselves: hold them before those are covered.
+    # The sources may be under /tmp, /var or /opt, which the mounts below cover. They are opened
+    # before that, and mounted by their descriptors.
     sources = {target: os.open(path, os.O_PATH) for target, path in spec["binds"].items()}
     kept = {path: os.open(path, os.O_PATH) for path in spec["keep"]}
     _make_everything_read_only()
     _mount("tmpfs", "/var", "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
     _mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={spec['tmp_mb']}m,mode=1777")
     for target, descriptor in sources.items():
-        if target != "/opt":  # the one that every system has
+        if target != "/opt":  # every system has /opt
             Path(target).mkdir(parents=True, exist_ok=True)
         _mount(f"/proc/self/fd/{descriptor}", target, None, MS_BIND)
         _make_read_only(target)
@@ -110,7 +123,7 @@ def _uncover(path: str, descriptor: int) -> None:
         seen = None
     if seen is not None and (seen.st_dev, seen.st_ino) == (covered.st_dev, covered.st_ino):
         return
-    Path(path).mkdir(parents=True, exist_ok=True)  # under /opt the sandbox has made it beforehand
+    Path(path).mkdir(parents=True, exist_ok=True)  # under /opt, packages.py has made it
     _mount(f"/proc/self/fd/{descriptor}", path, None, MS_BIND)
     _make_read_only(path)
 
@@ -119,7 +132,7 @@ def die_with_parent(parent_pid: int) -> None:
     if sys.platform != "linux":
         return
     _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(SIGKILL)), "prctl PR_SET_PDEATHSIG")
-    if os.getppid() != parent_pid:  # it died before the line above
+    if os.getppid() != parent_pid:  # the parent died before the call above
         sys.exit("the local AWS has ended")
 
 

@@ -1,8 +1,8 @@
-"""Unpacks deployed zips the way Lambda lays them out: permission bits, links and dates kept.
+"""Unpacks deployed zips as Lambda does: permission bits, links and dates are kept.
 
-What the function's user could not read on Lambda it cannot read here either: files get the mode
-that the zip gives to "others", without the right to write. Unpacked once per set of zips and
-shared by all sandboxes, which see them read-only. It knows nothing of functions.
+A file that the function's user cannot read on Lambda cannot be read here either: each file gets the
+mode that the zip gives to "others", without write permission. Each set of zips is unpacked once and
+shared by all sandboxes, which see it read-only. Depends on neither functions nor sandboxes.
 """
 
 import calendar
@@ -34,7 +34,7 @@ class PackageStore:
     def unpacked(self, zips: Sequence[bytes], mount_points: Sequence[str] = ()) -> Path:
         """One directory with all `zips` laid over each other in order, later files winning.
 
-        `mount_points` are relative paths of directories that are made in it besides.
+        `mount_points` are relative paths of directories that are also made in it.
         """
         digests = [hashlib.sha256(data).hexdigest() for data in zips]
         key = hashlib.sha256("\n".join([*digests, *mount_points]).encode()).hexdigest()[:16]
@@ -71,7 +71,7 @@ def unpack(data: bytes, target: Path, log: Callable[[str], None]) -> None:
 def _unpack_member(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, log: Callable[[str], None]
 ) -> None:
-    mode = member.external_attr >> 16
+    mode = member.external_attr >> 16  # the Unix mode, in the upper half
     if member.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -90,7 +90,8 @@ def _unpack_member(
         )
     for_others = permissions & 0o005
     path.chmod(for_others << 6 | for_others << 3 | for_others)
-    # The zip's date, or precompiled bytecode would be out of date and compiled again.
+    # Keep the zip's date: with another one, precompiled bytecode would count as out of date and be
+    # compiled again.
     moment = calendar.timegm((*member.date_time, 0, 0, 0))
     os.utime(path, (moment, moment))
 

@@ -1,8 +1,8 @@
 """Evaluates IAM policy documents: actions, resources, conditions, principals; pure functions.
 
-An explicit Deny wins, then an Allow, else nothing is allowed. Conditions know one value per key.
-What it does not know (a condition operator, a policy variable, NotPrincipal) raises PolicyError
-rather than being taken for granted. Knows nothing of moto or requests.
+An explicit Deny wins, then an Allow; otherwise the action is not allowed. A condition key has one
+value. What this evaluator does not support (some condition operators, policy variables,
+NotPrincipal) raises PolicyError rather than being ignored. Depends on neither moto nor requests.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class PolicyError(ValueError):
-    """A policy uses what this evaluator does not know."""
+    """A policy uses what this evaluator does not support."""
 
 
 class Decision(Enum):
@@ -30,7 +30,7 @@ def decide(
     context: Mapping[str, str],
     principal: tuple[str, str] | None = None,
 ) -> Decision:
-    """What the policies say together to `action` ("s3:GetObject") on `resource` (an ARN).
+    """The decision of all policies together on `action` ("s3:GetObject") on `resource` (an ARN).
 
     `context`: condition keys and their values, such as {"s3:prefix": "prompts/"}. `principal`,
     such as ("Service", "lambda.amazonaws.com"), is for policies that name principals (trust and
@@ -41,6 +41,7 @@ def decide(
         for statement in _listed(document["Statement"]):
             if not _concerns(statement, action, resource, context, principal):
                 continue
+            # A Deny decides at once; after an Allow, a later statement may still deny.
             if statement["Effect"] == "Deny":
                 return Decision.DENIED
             decision = Decision.ALLOWED
@@ -58,6 +59,7 @@ def _concerns(
         raise PolicyError("NotPrincipal is not known here: see local_aws/policy.py")
     if "Principal" in statement and not _names(statement["Principal"], principal):
         return False
+    # NotAction and NotResource match everything but what they list.
     if "NotAction" in statement:
         about_action = not _any_matches(statement["NotAction"], action, ignore_case=True)
     else:
@@ -94,6 +96,8 @@ def _condition_holds(operator: str, value: str | None, expected: list[str]) -> b
     name, if_exists = operator.removesuffix("IfExists"), operator.endswith("IfExists")
     if value is None and if_exists:
         return True
+    # A missing key fails the condition, unless its operator is negated or ends in IfExists. Of
+    # several expected values one must match; with a negated operator none may.
     negated = "Not" in name
     compare = _COMPARISONS.get(name.replace("Not", ""))
     if compare is None:
@@ -135,6 +139,7 @@ def _any_matches(patterns: str | list[str], value: str, ignore_case: bool = Fals
 def _pattern(text: str) -> re.Pattern[str]:
     if "${" in text:
         raise PolicyError(f"policy variables are not known here ({text}): see local_aws/policy.py")
+    # IAM's wildcards: * is any text, also across : and /, and ? is one character.
     escaped = re.escape(text).replace(r"\*", ".*").replace(r"\?", ".")
     return re.compile(escaped, re.DOTALL)
 

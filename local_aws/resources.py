@@ -1,8 +1,8 @@
-"""What a request to moto is about, as IAM asks: the action's name, the resource's ARN, conditions.
+"""Finds what IAM decides on for a request to moto: its action, its resource's ARN, its conditions.
 
-moto knows resources for S3, SQS and IAM only. Here are those of the services that the deployment
-speaks to; "*" stands where AWS has an ARN that is not worked out here, so that only policies for
-all resources allow it. Decides nothing.
+moto knows resources for S3, SQS and IAM only. This module adds those of the services that the
+deployment calls. Where AWS has an ARN that this module does not work out, the resource is "*", so
+that only policies for all resources allow it. Depends on neither policies nor roles.
 """
 
 import json
@@ -26,13 +26,14 @@ def asked(
 ) -> tuple[str, str, dict[str, str]]:
     """Action, resource ARN and condition keys of a request."""
     context = {"aws:SecureTransport": "true", "aws:RequestedRegion": region}
+    # CloudWatch is "monitoring" in signatures, but "cloudwatch" in policies.
     action = request._action.replace("monitoring:", "cloudwatch:")
     action = ACTIONS.get(action, action)
     service, operation = action.split(":")
     base = f"arn:{PARTITION}:{service}:{region}:{account}"
     fields, path = _fields(request), urllib.parse.unquote(request._path)
     if action == "s3:DeleteObject" and "/" not in resource:
-        resource += "/*"  # many at once
+        resource += "/*"  # DeleteObjects: many keys at once
     if service == "lambda":
         resource = _lambda(path, fields, base) or resource
     elif service == "states":
@@ -85,7 +86,7 @@ def _cloudwatch(operation: str, fields: Mapping[str, Any], base: str, account: s
 
 
 def _fields(request: IAMRequestBase) -> Mapping[str, Any]:
-    """The request's parameters, of JSON or of a form; of a list its first."""
+    """The request's parameters, from JSON or a form; of a form's list only the first element."""
     body = request._body
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:
@@ -93,5 +94,6 @@ def _fields(request: IAMRequestBase) -> Mapping[str, Any]:
     except ValueError:
         form: Mapping[str, Any] = urllib.parse.parse_qs(text) or request._data or {}
         values = {name: v[0] if isinstance(v, list) else v for name, v in form.items()}
+        # A form numbers the elements of a list: AlarmNames.member.1.
         return {name.split(".")[0]: value for name, value in values.items()}
     return parsed if isinstance(parsed, dict) else {}

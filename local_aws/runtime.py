@@ -1,6 +1,7 @@
-"""Builds what stands for Lambda's managed Python runtime: a directory for /var/runtime.
+"""Builds the replacement of Lambda's managed Python runtime: a directory for /var/runtime.
 
-Installed once from `runtime-requirements.txt` and kept; knows neither functions nor sandboxes.
+It is installed once from `runtime-requirements.txt` and kept. Depends on neither functions nor
+sandboxes.
 """
 
 import compileall
@@ -17,15 +18,15 @@ REQUIREMENTS = Path(__file__).with_name("runtime-requirements.txt")
 
 
 class RuntimeBuildError(RuntimeError):
-    """pip could not install the runtime; the message holds the end of what it said."""
+    """pip could not install the runtime; the message holds the end of its output."""
 
 
 def ensure_runtime(cache_dir: Path) -> Path:
     """The runtime's directory under `cache_dir`, built first when it is not there yet.
 
-    Its name holds the Python version and the pins' hash, so that a change of either builds anew.
-    It is built elsewhere and renamed: an interruption leaves nothing half done. Raises
-    RuntimeBuildError.
+    Its name holds the Python version and the pins' hash, so that a change of either leads to a new
+    build. It is built under another name and then renamed, so that an interrupted build is never
+    used. Raises RuntimeBuildError.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stamp = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
@@ -60,7 +61,8 @@ def _install(target: Path) -> None:
             f"pip could not install {REQUIREMENTS.name} (is the network there?):\n"
             + done.stderr[-2000:]
         )
-    # Written whatever PYTHONDONTWRITEBYTECODE says: without it each cold start costs a second.
+    # Bytecode is written whatever PYTHONDONTWRITEBYTECODE says: without it each cold start costs a
+    # second.
     compileall.compile_dir(
         str(target), ddir="/var/runtime", quiet=2, workers=min(2, os.cpu_count() or 1)
     )

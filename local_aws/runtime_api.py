@@ -1,7 +1,8 @@
-"""The Lambda Runtime API of one sandbox: what AWS's runtime client talks to, on 127.0.0.1.
+"""Serves the Lambda Runtime API of one sandbox on 127.0.0.1, to AWS's runtime client.
 
-Turns the client's HTTP requests into a queue of `Event`s and hands it invocations. Knows nothing
-of processes, limits or logs. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+The client asks for the next invocation and posts its response or its error. Each of these requests
+becomes an `Event` in a queue. Depends on neither processes, limits nor logs.
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import queue
@@ -18,7 +19,7 @@ PREFIX = "/2018-06-01/runtime"
 
 
 class Event(NamedTuple):
-    """What a sandbox's process did: the kinds from "timeout" on are the sandbox's own findings."""
+    """What a sandbox's process did. The kinds from "exit" on come from sandbox.py itself."""
 
     kind: Literal["ready", "response", "error", "init_error", "exit", "timeout", "memory"]
     body: bytes = b""
@@ -35,12 +36,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without HTTPServer's look-up of the host's name, which may ask a name server."""
+        """Bind without HTTPServer's look-up of the host's name, which may query a name server."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[0], self.server_address[1]  # type: ignore[assignment]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing when the process was killed in the middle of a request."""
+        """Print nothing if the process was killed in the middle of a request."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -74,12 +75,13 @@ class RuntimeApi:
             wbufsize = -1  # one packet per answer: two would wait 40 ms for each other
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
-                """Quiet."""
+                """Print no line per request."""
 
             def do_GET(self) -> None:
                 if self.path != f"{PREFIX}/invocation/next":
                     self._answer(404)
                     return
+                # The client asks when it is initialized, and again after each invocation.
                 api.events.put(Event("ready"))
                 invocation = api._invocations.get()
                 if invocation is None:
@@ -114,6 +116,7 @@ class RuntimeApi:
                 length = self.headers.get("Content-Length")
                 if length is not None:
                     return self.rfile.read(int(length))
+                # Chunked: a size in hexadecimal, the data, an empty line; size 0 ends the body.
                 chunks = []
                 while size := int(self.rfile.readline().split(b";")[0], 16):
                     chunks.append(self.rfile.read(size))

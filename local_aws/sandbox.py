@@ -1,13 +1,13 @@
 """One execution environment of one function: a process with AWS's runtime client, kept warm.
 
-It enforces what Lambda does: the ten seconds of the init phase (then once more within the
-function's own time), the time-out, the memory size, the size of a response. After a time-out, an
-exit or a memory kill the sandbox is dead and its owner makes another. Where the system allows
-user namespaces the process sees Lambda's own paths (`isolate.py`); elsewhere paths are rewritten:
+It enforces Lambda's limits: ten seconds for the init phase (which then gets one more try within the
+function's own time), the time-out, the memory size, and the size of a response. After a time-out,
+an exit or a memory kill the sandbox is dead, and its owner makes another. Where the system allows
+user namespaces, the process sees Lambda's own paths (`isolate.py`). Elsewhere paths are rewritten:
 PYTHONPATH and the values in the function's environment that start with /opt.
 
-Not imitated: the share of CPU that goes with the memory size; and, where there is no /proc
-(macOS), the memory limit. It knows nothing of moto, roles or CloudWatch.
+Not imitated are the share of CPU that goes with the memory size and, where there is no /proc
+(macOS), the memory limit. Depends on neither moto, roles nor CloudWatch.
 """
 
 import json
@@ -97,7 +97,7 @@ class Sandbox:
         self._note(f"START RequestId: {request_id} Version: $LATEST")
         began = time.monotonic()
         deadline = began + self.function.timeout_s
-        if event.kind != "ready":  # as Lambda: initialise once more, now on the function's time
+        if event.kind != "ready":  # as on Lambda: try once more, within the function's time
             self._kill()
             self._start()
             event = self._next_event(deadline)
@@ -108,7 +108,7 @@ class Sandbox:
             self._api.send(Invocation(request_id, deadline_ms, payload))
             event = self._next_event(deadline)
         if event.kind in ("response", "error") and self._next_event(deadline).kind != "ready":
-            self.close()  # it answered, but cannot take another call
+            self.close()  # it answered, but cannot run another invocation
         body, failed = self._judge(event, request_id)
         self._drain()
         duration_ms = (time.monotonic() - began) * 1000
@@ -118,7 +118,7 @@ class Sandbox:
         return Outcome(body, failed, lines)
 
     def close(self) -> None:
-        """Kill the process and remove what it had; a call that is under way ends as an exit."""
+        """Kill the process and remove its files; an invocation under way ends as an exit."""
         with self._life:
             self.alive = False
             self._kill()
@@ -132,11 +132,11 @@ class Sandbox:
         with self._life:
             if self.alive:
                 self._launch()
-            else:  # closed while it was initialising
+            else:  # closed during its init phase
                 self._api.events.put(Event("exit"))
 
     def _launch(self) -> None:
-        # Popen in the long-lived thread: see Host.spawner.
+        # Popen runs in the lasting thread: see Host.spawner.
         self._process = self._host.spawner.submit(
             subprocess.Popen,
             self._command(),
@@ -193,7 +193,7 @@ class Sandbox:
         self._peak_kb = max(self._peak_kb, total_kb)
         return total_kb
 
-    # --- what it sees
+    # --- the process's command and environment
 
     def _command(self) -> list[str]:
         function, host = self.function, self._host
@@ -232,7 +232,7 @@ class Sandbox:
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
         }
-        reserved = {
+        reserved = {  # these win over the function's own settings, as on Lambda
             "_HANDLER": function.handler,
             "LAMBDA_TASK_ROOT": task,
             "LAMBDA_RUNTIME_DIR": runtime,
@@ -250,14 +250,14 @@ class Sandbox:
         }
         return defaults | own | reserved
 
-    # --- what it says
+    # --- the process's output
 
     def _read_output(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         descriptor, rest = process.stdout.fileno(), b""
         while True:
             select.select([descriptor], [], [])
-            with self._output:  # `_drain` relies on: what is read is also kept under this lock
+            with self._output:  # reads and keeps under one lock: `_drain` relies on it
                 data = os.read(descriptor, 1 << 16)
                 *lines, rest = (rest + data).split(b"\n")
                 if not data and rest:
@@ -288,7 +288,7 @@ class Sandbox:
         self._lines.append((int(time.time() * 1000), line))
         self._log(line)
 
-    # --- what is made of it
+    # --- the outcome of an invocation
 
     def _judge(self, event: Event, request_id: str) -> tuple[bytes, bool]:
         """Payload and whether the invocation failed, with the error names that AWS gives."""
@@ -337,7 +337,7 @@ class Sandbox:
 
 
 def _moved(value: str, opt: str) -> str:
-    """A path under /opt, where the layers are when they cannot be mounted there."""
+    """A path under /opt, moved to the directory `opt`: without namespaces the layers are there."""
     return opt + value[4:] if value == "/opt" or value.startswith("/opt/") else value
 
 

@@ -1,8 +1,9 @@
-"""Stands in for EventBridge Scheduler's clock: starts a deployed schedule's target, now.
+"""Fires a deployed schedule now, in place of EventBridge Scheduler's clock.
 
-As the service does it: with the schedule's own role and Input, one execution per firing, and the
-message to the dead-letter queue when the target could not be started. Retries wait for nothing.
-It knows state machines as targets only, and nothing of what they do.
+It starts the target as the service does: with the schedule's own role and Input, and with one
+execution per firing. If the target cannot be started, the message goes to the dead-letter queue.
+Retries follow without waiting, and the target must be a state machine. Depends on neither the
+state machine's definition nor the functions.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule.html
 """
 
@@ -19,11 +20,12 @@ from local_aws.server import LocalAws
 
 SERVICE = "scheduler.amazonaws.com"
 SCHEDULED_HOUR = 6  # the hour of day that deploy.sh sets
+# Parts of the codes of errors that a retry would meet again.
 FINAL_ERRORS = ("AccessDenied", "NotFound", "DoesNotExist", "Invalid", "Validation")
 
 
 class ScheduleError(RuntimeError):
-    """The schedule cannot fire: absent, disabled, with another kind of target or a bad Input."""
+    """The schedule cannot fire: it is absent, disabled, or has a wrong kind of target or Input."""
 
 
 class StartError(RuntimeError):
@@ -76,7 +78,7 @@ def fire(
 
 
 def fire_for(aws: LocalAws, schedule_name: str, day: date, event: Mapping[str, Any]) -> str:
-    """Fire it as of a morning, with the event's fields, and return the execution's ARN."""
+    """Fire it as of the morning of `day`, with the event's fields; return the execution's ARN."""
     scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
     return fire(aws, schedule_name, scheduled, event)
 

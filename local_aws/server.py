@@ -3,10 +3,10 @@
     with LocalAws(runtime_dir=ensure_runtime(cache_dir)) as aws:
         subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
 
-Holds the parts together (iam.py, functions.py, statemachines.py, schedule checks, faults.py) and
-knows none of their rules. One per process, since moto keeps its state in the process; it starts
-empty and ends with it: sandboxes are killed and files removed on leaving the `with` block, on an
-exception, Ctrl-C and SIGTERM, and sandboxes die with the process if it is killed outright.
+This module connects the parts (iam.py, functions.py, statemachines.py, faults.py); their rules are
+in those files. There can be one local AWS per process, since moto keeps its state in the process,
+and it starts empty. On leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes
+are killed and files are removed. If the process is killed outright, its sandboxes die with it.
 """
 
 import os
@@ -61,8 +61,8 @@ class _QuietRequestHandler(MotoRequestHandler):
 class LocalAws:
     """See the module. Attributes, once entered: `endpoint`, `region`, `account`, `env`.
 
-    `env` is what a client needs besides the environment it has: an administrator's credentials,
-    the endpoint, and a configuration that is not the user's own.
+    `env` has the variables that a client needs in addition to its environment: an administrator's
+    credentials, the endpoint, and a configuration in place of the user's own.
     """
 
     def __init__(
@@ -74,8 +74,10 @@ class LocalAws:
         region: str = REGION,
         namespaces: bool | None = None,
     ) -> None:
-        """`log` gets each line that functions write and each refusal by IAM. `namespaces`: None
-        tries whether the system allows them, False forces the rewriting of paths.
+        """`log` gets each line that functions write and each refusal by IAM.
+
+        `namespaces`: None uses them if the system allows them, False rewrites paths instead, True
+        fails without them.
         """
         self.region, self.account = region, DEFAULT_ACCOUNT_ID
         self.endpoint = ""
@@ -138,12 +140,13 @@ class LocalAws:
     def _start(self, stack: ExitStack) -> None:
         state_dir = _make_state_dir()
         stack.callback(remove_tree, state_dir)
-        moto_api_backend.reset()
+        moto_api_backend.reset()  # moto's state is that of the process: begin with none
         self._iam = Iam(self.account, self.region, self._log)
         self._administrator = self._iam.make_administrator()
         self._serve(stack)
         self.env = self._client_environment(state_dir)
         self._iam.install(stack)
+        # By default moto checks neither signatures nor permissions; from here on it checks both.
         replace(stack, settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0.0)
         replace(stack, ActionAuthenticatorMixin, "request_count", 0)
         statemachines.install(stack, self.endpoint, self._iam)
@@ -200,7 +203,7 @@ class LocalAws:
 
 
 def _make_state_dir() -> Path:
-    """A directory with our process id in its name; those of dead processes are removed."""
+    """Make a directory with this process's id in its name; remove those of dead processes."""
     parent = Path(tempfile.gettempdir())
     for directory in parent.glob(f"{STATE_PREFIX}*-*"):
         pid = directory.name.removeprefix(STATE_PREFIX).split("-")[0]

@@ -1,8 +1,8 @@
-"""Step Functions for moto: its interpreter, calling AWS with the state machine's own role.
+"""Runs state machines in moto's interpreter, which then calls AWS with the state machine's role.
 
-moto's interpreter signs with made-up keys and calls localhost on a fixed port; here it gets a
-client of this local AWS with the credentials of the role that the state machine has. Knows no
-state machine in particular.
+By itself moto's interpreter signs with invented keys and calls localhost on a fixed port. Here it
+gets clients of this local AWS, with the credentials of the state machine's own role. Depends on
+neither a particular state machine nor the functions.
 """
 
 import logging
@@ -44,23 +44,26 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
             raise ClientError(refusal, "AssumeRole") from error
         return make_client(service, endpoint, region, credentials, parameter_validation=False)
 
-    # Failures are in the execution's history; the interpreter would print each, with its insides.
+    # Failures are in the execution's history; the interpreter would also print each of them.
     logger = logging.getLogger("moto.stepfunctions")
     stack.callback(logger.setLevel, logger.level)
     logger.setLevel(logging.CRITICAL)
+    # By default moto records executions without running them.
     interpreter = default_user_config["stepfunctions"]
     stack.callback(interpreter.__setitem__, "execute_state_machine", False)
     interpreter["execute_state_machine"] = True
+    # Each module of the interpreter has imported the function by name: replace it in all of them.
     for module in list(sys.modules.values()):
         uses_it = getattr(module, "__dict__", {}).get("boto_client_for") is boto_client_for
         if uses_it and module is not sys.modules[__name__]:
             replace(stack, module, "boto_client_for", client_for)
-    # moto passes a task's parameters on and its result back as they are: right for functions and
-    # S3, but Step Functions' own names begin with a capital in a definition only.
+    # moto does not change the names in a task's parameters and result. That is right for functions
+    # and S3. Step Functions' own names begin with a capital in a definition, but not in its API.
     replace(stack, StateTaskService, "_normalise_parameters", _to_own_names)
     replace(stack, StateTaskService, "_normalise_response", _to_definition_names)
-    # A task that waits for an execution's end listens for a task token too, which nobody sends;
-    # tried again it would find the wait for that token over, and moto take this for a time-out.
+    # In moto a task that waits for an execution's end also listens for a task token, which nobody
+    # sends. When the task is retried, the wait for that token is already over, and moto takes this
+    # for a time-out. Without a callback endpoint the task does not listen.
     wait = StateTaskServiceCallback._eval_sync
 
     def wait_for_end(*args: Any, **given: Any) -> Any:
@@ -70,14 +73,17 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
 
 
 def _to_own_names(task: StateTaskService, parameters: dict[str, Any], **_: Any) -> None:
-    """What a Task state passes to Step Functions itself: StateMachineArn as stateMachineArn."""
+    """Rename what a Task state passes to Step Functions: StateMachineArn to stateMachineArn."""
     if task.resource.api_name in OWN_SERVICE:
         for name in list(parameters):
             parameters[name[0].lower() + name[1:]] = parameters.pop(name)
 
 
 def _to_definition_names(task: StateTaskService, response: Any, **_: Any) -> None:
-    """The way back: executionArn as ExecutionArn, but an execution's input and output as is."""
+    """Rename what Step Functions returns: executionArn to ExecutionArn.
+
+    An execution's input and output stay as they are.
+    """
     if task.resource.api_name in OWN_SERVICE and isinstance(response, dict):
         for name in list(response):
             value = response.pop(name)

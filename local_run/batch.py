@@ -1,7 +1,7 @@
-"""A batch of `./run.sh --pieces N`: fired as one execution, followed piece by piece, copied.
+"""Composes a batch (`./run.sh --pieces N`): fires one execution, follows its pieces, copies them.
 
-Knows what an execution says of its piece and where the pieces lie; not how the state machine makes
-many of one, beyond the names of their executions.
+Of the state machine it uses the output of an execution and the names that it gives to the
+executions of a batch. Depends on neither the functions nor the model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLLOW_S = 2.0
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of a batch: the records of its pieces, the numbers of those not made, and why."""
+    """The result of a batch: the records of its pieces, the numbers of those not made, and why."""
 
     pieces: int
     records: list[dict[str, Any]]

@@ -55,7 +55,8 @@ def history(aws: LocalAws, execution_arn: str) -> list[dict[str, Any]]:
 def children(aws: LocalAws, execution_arn: str) -> dict[int, list[dict[str, Any]]]:
     """The executions that a batch has begun for each piece, the last attempt first.
 
-    They are those named as statemachine.asl.json names them: the batch's name, piece, attempt.
+    They are found by the names that statemachine.asl.json gives them: the batch's name, the number
+    of the piece, the attempt.
     """
     head, _, name = execution_arn.rpartition(":")
     machine = head.replace(":execution:", ":stateMachine:")
@@ -72,9 +73,9 @@ def children(aws: LocalAws, execution_arn: str) -> dict[int, list[dict[str, Any]
 
 
 def failure(ended: Mapping[str, Any]) -> str:
-    """Error name and message of a failed execution. Lambda's cause is JSON with more than that."""
+    """Error name and message of a failed execution. Lambda's cause is JSON that has the message."""
     cause = ended.get("cause") or ""
-    with suppress(ValueError, KeyError, TypeError):  # not from a function: it is the message
+    with suppress(ValueError, KeyError, TypeError):  # not from a function: the cause is the message
         cause = json.loads(cause)["errorMessage"]
     return f"{ended.get('error') or ended['status']}: {cause}"
 
@@ -82,7 +83,7 @@ def failure(ended: Mapping[str, Any]) -> str:
 def stages_s(events: Iterable[Event]) -> dict[str, float]:
     """Seconds spent in each Task state, retries included, summed over its visits.
 
-    A task that failed for good has no exit: it counts until the execution's last event.
+    A task that failed for good has no exit event: its time counts until the execution's last event.
     """
     spent: dict[str, float] = defaultdict(float)
     entered: dict[str, list[datetime]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Tells people on stderr what goes on; knows nothing of what that is."""
+"""Shows progress on stderr. Depends on neither AWS nor what is being done."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SPARSE_S = 15.0
 
 @contextmanager
 def progress(stage: str, detail: Callable[[], str] = str) -> Iterator[None]:
-    """Says on stderr what goes on, until the block ends.
+    """Shows `stage` and `detail()` on stderr until the block ends.
 
-    On a terminal one line, rewritten; elsewhere a line at the start and then, if there is
-    something new in `detail`, one every SPARSE_S.
+    A terminal gets one line, which is rewritten. Elsewhere a line is printed at the start, and then
+    one every SPARSE_S seconds, if `detail()` has changed.
     """
     stopped = threading.Event()
     started = time.monotonic()
@@ -27,6 +27,7 @@ def progress(stage: str, detail: Callable[[], str] = str) -> Iterator[None]:
         while not stopped.wait(POLL_S):
             seconds = f" · {time.monotonic() - started:.0f} s"
             width = shutil.get_terminal_size().columns - len(seconds) - 1
+            # \r goes back to the start of the line, and \x1b[K clears it.
             sys.stderr.write(f"\r\x1b[K{f'{stage} {detail()}'.rstrip()[:width]}{seconds}")
             sys.stderr.flush()
         sys.stderr.write("\r\x1b[K")

@@ -1,6 +1,6 @@
-"""Says what was composed: reads the saved MIDI with mido and puts its facts into words and JSON.
+"""Reports what was composed: reads the saved MIDI with mido and gives its facts in words and JSON.
 
-Knows MIDI files and a finished execution's result; knows neither AWS nor how the piece was made.
+It reads a MIDI file and the result of a finished execution. Depends on neither AWS nor the model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import mido
 
-# By General MIDI program, counted from 0: those that stand for the families of midi_save/clean.py.
+# Names by General MIDI program, counted from 0: one for each family of midi_save/clean.py.
 INSTRUMENTS = {
     0: "piano",
     6: "harpsichord",
@@ -31,7 +31,7 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece, as it lies in the output folder. `programs` are General MIDI numbers from 0."""
+    """One piece in the output folder. `programs` are General MIDI numbers from 0."""
 
     date: str
     midi: str

@@ -1,6 +1,6 @@
-"""Re-reads a finished MIDI file with mido, a reader that had no part in writing its notes.
+"""Checks a finished MIDI file: reads it with mido, which did not write its notes (symusic did).
 
-Knows MIDI messages; knows neither tokens nor where the file goes.
+Depends on neither tokens nor storage.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ class Facts:
 
 
 def check_piece(midi: bytes, notes: int, programs: Iterable[int]) -> Facts:
-    """The facts of `midi`, or PieceError naming the check that failed.
+    """The facts of `midi`. Raises PieceError, which names the check that failed.
 
-    It must hold at least one note, `notes` of them, each with its end, played by `programs`.
+    The file must hold exactly `notes` notes and at least one, each note must end, and the programs
+    that play them must be `programs`.
     """
     facts = _read(midi)
     if facts.notes == 0:
@@ -49,7 +50,7 @@ def _read(midi: bytes) -> Facts:
         raise PieceError(f"mido cannot read the finished MIDI: {error}") from error
     now_s = last_end_s = 0.0
     count = 0
-    sounding: Counter[tuple[int, int]] = Counter()
+    sounding: Counter[tuple[int, int]] = Counter()  # (channel, key): notes begun and not ended
     program_of: dict[int, int] = {}
     programs: set[int] = set()
     for message in messages:
@@ -60,7 +61,7 @@ def _read(midi: bytes) -> Facts:
             sounding[message.channel, message.note] += 1
             programs.add(program_of.get(message.channel, 0))
             count += 1
-        elif message.type in ("note_on", "note_off"):
+        elif message.type in ("note_on", "note_off"):  # a note_on with velocity 0 ends a note
             key = (message.channel, message.note)
             if sounding[key] == 0:
                 raise PieceError(f"channel {key[0]}, note {key[1]} ends without having begun")

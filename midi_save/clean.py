@@ -1,7 +1,7 @@
-"""One cleaning of MIDI for everything that the model reads: training data and prompts alike.
+"""Cleans all MIDI that the model reads, training data and prompts alike, in the same way.
 
-Brings any score to what the tokenizer can write down: twelve instrument families, one tempo,
-a grid of twelve ticks a beat, metres it knows. Knows symusic; knows neither files nor tokens.
+A cleaned score holds only what the tokenizer can encode: twelve instrument families, one tempo,
+a grid of twelve ticks a beat, and the metres in METRES. Depends on neither files nor tokens.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ TICKS_PER_BEAT = 12  # of a quarter note: divides into sixteenths and into tripl
 LOWEST_PITCH, HIGHEST_PITCH = 24, 103
 LONGEST_NOTE_TICKS = 16 * TICKS_PER_BEAT
 TEMPO_RANGE_QPM = (40.0, 250.0)
-LONGEST_METRE = 64  # beats; more is no metre but a damaged number
-MOST_SPLIT_BARS = 5_000  # in a metre that is written as several in turn; more is no music
-DEFAULT_TEMPO_QPM = 120.0  # what MIDI means where no tempo is written
+LONGEST_METRE = 64  # beats; a greater number is damaged data, not a metre
+MOST_SPLIT_BARS = 5_000  # that one irregular metre is split into; more is damaged data
+DEFAULT_TEMPO_QPM = 120.0  # MIDI's default where no tempo is written
 
-# Denominator -> numerators. No halves or whole notes as beats: miditok counts its twelve
-# positions per beat of the denominator, so a 4/2 bar would have no place for a sixteenth.
+# Denominator -> numerators. Halves and whole notes are excluded as beats: miditok divides each beat
+# of the denominator into twelve positions, so a sixteenth would have no position in a 4/2 bar.
 METRES = {
     4: (1, 2, 3, 4, 5, 6, 7, 9),
     8: (2, 3, 4, 5, 6, 8, 9, 12),
@@ -55,11 +55,12 @@ IntArray = NDArray[np.int64]
 def clean_score(score: ScoreTick) -> ScoreTick | None:
     """A cleaned copy of `score` at 12 ticks a beat, or None if no note is left.
 
-    Drums and unpitched programs go, programs fold to FAMILIES, pitches outside 24..103 go,
-    notes lie on the grid and last 1 to 192 ticks, sorted by (time, pitch) without duplicates;
-    one tempo, known metres only. Cleaning a cleaned score changes nothing.
-    Raises ValueError for a score without a time division, OverflowError (symusic's) for one
-    whose ticks leave 32 bits.
+    Drums, unpitched programs and pitches outside 24..103 are dropped, and each program becomes
+    that of its family in FAMILIES. Notes lie on the grid, last 1 to 192 ticks, and are sorted by
+    (time, pitch) without duplicates. There is one tempo, and all metres are in METRES. Cleaning a
+    cleaned score changes nothing.
+    Raises ValueError for a score without a time division, and OverflowError (from symusic) for one
+    whose ticks do not fit 32 bits.
     """
     if score.ticks_per_quarter < 1:
         raise ValueError(f"the time division is {score.ticks_per_quarter} ticks a quarter note")
@@ -97,9 +98,9 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
 
 
 def median_tempo_qpm(score: ScoreTick) -> float:
-    """The tempo at the middle of the playing time when it is sorted by tempo, within 40..250."""
+    """The median tempo, weighted by how long each tempo lasts, clipped to 40..250."""
     end = score.end()
-    # Of two at one tick the later in the file counts: sorting keeps their order.
+    # The sort is stable, so of two tempos at one tick the later one in the file is in force.
     timed = [(max(0, tempo.time), tempo.qpm) for tempo in score.tempos]
     changes = sorted(timed, key=lambda change: change[0])
     if not changes or changes[0][0] > 0:
@@ -121,10 +122,11 @@ def median_tempo_qpm(score: ScoreTick) -> float:
 
 
 def known_metre(numerator: int, denominator: int) -> tuple[int, int] | None:
-    """The metre to write for this one; None where there is none (the metre before goes on).
+    """The metre of METRES to write instead of this one, or None if there is none.
 
-    A known metre stays. Otherwise one of the same length (2/2 -> 4/4, 6/16 -> 3/8), otherwise
-    one whose bars divide it (4/2 -> 4/4, 12/4 -> 6/4), so that every old bar line stays one.
+    A metre of METRES stays as it is. Otherwise it becomes one of the same length (2/2 -> 4/4,
+    6/16 -> 3/8), otherwise one whose bars divide its bar evenly (4/2 -> 4/4, 12/4 -> 6/4), so that
+    every old bar line is still a bar line.
     """
     if numerator < 1 or denominator < 1:
         return None
@@ -140,10 +142,12 @@ def known_metre(numerator: int, denominator: int) -> tuple[int, int] | None:
 
 
 def written_as(numerator: int, denominator: int) -> list[tuple[int, int]]:
-    """The bars to write in turn for bars of this metre; none where the numbers mean nothing.
+    """The metres to write, in turn, for bars of this metre.
 
-    One of `known_metre`, otherwise bars of eighths that are as long together: 7/8 -> 4/8 + 3/8,
-    and of a sixteenth metre as many bars as have whole eighths: 5/16 -> 5/8, 7/16 -> 4/8 + 3/8.
+    The one of `known_metre`, if there is one. Otherwise bars of eighths with the same length in
+    total: 7/8 -> 4/8 + 3/8. If a bar is not a whole number of eighths, several bars are taken
+    together: two of 5/16 -> 5/8, two of 7/16 -> 4/8 + 3/8. The list is empty if no such bars exist;
+    the metre before then stays in force.
     """
     if known := known_metre(numerator, denominator):
         return [known]
@@ -157,25 +161,28 @@ def written_as(numerator: int, denominator: int) -> list[tuple[int, int]]:
 
 
 def _in_eighths(eighths: int) -> list[int]:
-    """Numerators of METRES[8] with this sum, by halving: 7 -> 4 + 3; none for a single eighth."""
+    """Numerators of METRES[8] with this sum, by halving: 7 -> 4 + 3; empty for one eighth."""
     if eighths < 2 or eighths in METRES[8]:
         return [eighths] * (eighths > 1)
     return _in_eighths(-(-eighths // 2)) + _in_eighths(eighths // 2)
 
 
 def _clean_notes(notes: IntArray) -> IntArray:
-    """notes: (4, n) of time, duration, pitch, velocity. The same with fewer columns, sorted."""
+    """Select, shorten and sort notes: an array (4, n) of time, duration, pitch and velocity.
+
+    Returns such an array with at most as many columns.
+    """
     time, duration, pitch, velocity = notes
     keep = (pitch >= LOWEST_PITCH) & (pitch <= HIGHEST_PITCH) & (time >= 0) & (velocity > 0)
     notes = notes[:, keep]
     notes[1] = np.clip(notes[1], 1, LONGEST_NOTE_TICKS)
     time, duration, pitch, velocity = notes
-    # Of notes with the same time and pitch the longest comes first, then the loudest.
+    # Of notes with the same time and pitch only the longest is kept; of those, the loudest.
     notes = notes[:, np.lexsort((-velocity, -duration, pitch, time))]
     first = np.ones(notes.shape[1], dtype=bool)
     first[1:] = (np.diff(notes[0]) != 0) | (np.diff(notes[2]) != 0)
     notes = notes[:, first]
-    # A key that is struck again while it sounds ends first: MIDI could not tell the ends apart.
+    # A note ends where its key is struck again: MIDI cannot say which of two notes on one key ends.
     by_pitch = np.lexsort((notes[0], notes[2]))
     onsets = notes[0, by_pitch]
     same = np.diff(notes[2, by_pitch]) == 0
@@ -187,14 +194,16 @@ def _clean_notes(notes: IntArray) -> IntArray:
 
 def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
     """(tick, numerator, denominator) of each change of metre; the first is at tick 0."""
-    metres = [(0, 4, 4)]  # what MIDI means where no metre is written
+    metres = [(0, 4, 4)]  # MIDI's default where no metre is written
     signatures = sorted(resampled.time_signatures, key=lambda s: s.time)
     ends = [*(signature.time for signature in signatures[1:]), resampled.end()]
-    for signature, end in zip(signatures, ends, strict=False):  # none, then one end too many
+    for signature, end in zip(signatures, ends, strict=False):  # no signature: ends is longer
         bars = written_as(signature.numerator, signature.denominator)
         if not bars or signature.time < 0:
             continue
         tick = signature.time
+        # A regular metre is written once; the parts of an irregular one take turns until the next
+        # signature (7/8: 4/8, 3/8, 4/8, 3/8, ...).
         for count, metre in enumerate(cycle(bars)):
             if metres[-1][0] == tick:
                 metres.pop()

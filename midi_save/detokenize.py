@@ -1,8 +1,8 @@
-"""Token ids to the bytes of a MIDI file.
+"""Turns token ids into the bytes of a MIDI file.
 
-Knows miditok (which turns tokens into notes) and what it does silently: it drops a pitch that no
-duration follows and reads a vocabulary with whatever class is asked. Both are refused here. Does
-not know where the bytes go.
+miditok turns tokens into notes. Without an error it drops a pitch that no duration follows, and
+reads a vocabulary file with any of its tokenizer classes; this module raises an error in both
+cases. Depends on neither the model nor storage.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from contract.errors import BundleError, PieceError
 from midi_save.dynamics import bars_of, velocities
 from midi_save.ending import broaden
 
-# miditok loads any class's file with any other class without a word, so only those tested here.
+# miditok loads the file of one class with another without an error: only tested classes are here.
 TOKENIZER_CLASSES = {"REMI": miditok.REMI}
 NOT_MUSIC = frozenset({"PAD", "BOS", "EOS", "Style"})
-MELODIC_CHANNELS = 15  # sixteen less the drum channel; symusic wraps round after them
+MELODIC_CHANNELS = 15  # sixteen less the drum channel; with more tracks symusic reuses them
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A finished MIDI file and what its tokens asked for."""
+    """A finished MIDI file, and the notes and programs that its tokens ask for."""
 
     midi: bytes
     notes: int
@@ -39,7 +39,11 @@ class Piece:
 
 
 def load_tokenizer(bundle: Bundle) -> miditok.MusicTokenizer:
-    """The bundle's tokenizer. BundleError if miditok reads another vocabulary than the model's."""
+    """The bundle's tokenizer.
+
+    Raises BundleError if its class is not in TOKENIZER_CLASSES, or if miditok reads another
+    vocabulary from its file than the model's.
+    """
     tokenizer_class = TOKENIZER_CLASSES.get(bundle.tokenizer_class)
     if tokenizer_class is None:
         raise BundleError(
@@ -66,7 +70,7 @@ def detokenize(
     """The piece that `ids` describe, named `title`; the same ids give the same bytes.
 
     With `limit_s` the piece slows down at its end and holds its last chord, as far as it stays
-    within that many seconds; without, it is as the tokens say.
+    within that many seconds. Without it, the tempo and the last chord are those of the tokens.
     Raises PieceError if a note would be lost or the ids ask for what MIDI cannot hold.
     """
     music = [token_id for token_id in ids if bundle.vocabulary[token_id][0] not in NOT_MUSIC]
@@ -91,7 +95,7 @@ def detokenize(
 def _asked_notes(music: Sequence[int], bundle: Bundle) -> tuple[int, tuple[int, ...]]:
     """How many notes the tokens ask for, and the programs that play them."""
     count = 0
-    program = 0  # miditok's, until a Program token comes
+    program = 0  # miditok's default before the first Program token
     programs: set[int] = set()
     for token_id in music:
         kind, value = bundle.vocabulary[token_id]
@@ -108,9 +112,11 @@ def _asked_notes(music: Sequence[int], bundle: Bundle) -> tuple[int, tuple[int, 
 def _shape_notes(score: ScoreTick) -> None:
     """Give each note a velocity, and end it where the same key is struck again.
 
-    A MIDI channel cannot hold a key twice: the first note's end would cut the second one off.
+    A MIDI channel cannot sound a key twice: the end of the first note would end the second one too.
+    Raises PieceError if a program strikes a key twice at the same tick.
     """
     metres = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
+    # Loudness depends on all tracks together: the top note of a chord may be in any of them.
     columns = [_columns(track) for track in score.tracks]
     onset, _, pitch = np.concatenate(columns, axis=1)
     bar_start, beat_ticks = bars_of(onset, metres, score.ticks_per_quarter)
@@ -119,6 +125,7 @@ def _shape_notes(score: ScoreTick) -> None:
     for track, (time, duration, key) in zip(score.tracks, columns, strict=True):
         loud = loudness[first : first + len(time)]
         first += len(time)
+        # Sorted by key, then time, so that neighbours are successive strokes of one key.
         order = np.lexsort((time, key))
         time, duration, key, loud = time[order], duration[order], key[order], loud[order]
         same_key = key[1:] == key[:-1]
@@ -142,12 +149,13 @@ def _columns(track: TrackTick) -> NDArray[np.int64]:
 
 
 def _without_program_in_title(midi: bytes) -> bytes:
-    """Take out the program change that symusic gives the title's track, which has no notes."""
+    """Remove the program change that symusic writes into the title's track, which has no notes."""
     file = mido.MidiFile(file=io.BytesIO(midi))
     title = file.tracks[0]
     waited = 0
     kept = mido.MidiTrack()
     for message in title:
+        # A message's time is the ticks since the message before: add those of a removed message.
         if message.type == "program_change":
             waited += message.time
         else:

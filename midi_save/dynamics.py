@@ -1,8 +1,9 @@
-"""Dynamics for music that was composed without them: a velocity for each note.
+"""Gives each note a velocity, since the music is composed without dynamics.
 
-The tokens hold no velocities (they would cost a quarter more tokens). A first form, deliberately
-small: accents follow the metre, and the top note of a chord stands out. It knows onsets, bars and
-pitches; no phrases, no styles, no randomness: the same notes always get the same velocities.
+The tokens hold no velocities (they would cost a quarter more tokens). The rules are deliberately
+few: accents follow the metre, and the top note of a chord stands out. They use onsets, bars and
+pitches. Nothing is random: the same notes always get the same velocities. Depends on neither
+phrases nor styles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ BEAT = 72
 DOWNBEAT = 80
 # The highest note of an onset is usually the melody; players bring it out by about this much.
 TOP_VOICE = 8
-# A melody that climbs grows a little: per octave above middle C, and the same down.
+# The melody is louder by this much per octave above middle C, and softer by as much below it.
 TOP_VOICE_PER_OCTAVE = 4
 CONTOUR_CENTRE_PITCH = 60
 QUIETEST, LOUDEST = 50, 104
@@ -69,6 +70,7 @@ def bars_of(
         ],
         dtype=np.int64,
     )
+    # The index of the metre in force at each onset, and the whole bars since that metre began.
     metre = np.searchsorted(start, onset, side="right") - 1
     since = onset - start[metre]
     return start[metre] + since // bar_ticks[metre] * bar_ticks[metre], beat_ticks[metre]

@@ -1,8 +1,9 @@
-"""The end of a piece as players shape it: they slow down, and hold the last chord.
+"""Shapes the end of a piece as players do: it slows down and holds its last chord.
 
-The tokens have one tempo, so without this a piece stops dead. Depends on the decoded score alone.
-Nothing is random; the tick and the velocity of every note stay. `clean_score` still reads the tempo
-in which the piece was composed, because the slower tempos last for less than half of the piece.
+The tokens have one tempo, so without this a piece would end abruptly. Nothing is random, and every
+note keeps its start tick and its velocity. `clean_score` still reads the tempo in which the piece
+was composed, because the slower tempos last for less than half of the piece. Depends on neither
+tokens nor storage.
 """
 
 from __future__ import annotations
@@ -16,27 +17,28 @@ from symusic.core import NoteTickList, ScoreTick, TempoTick, TempoTickList, Trac
 
 from midi_save.dynamics import bars_of
 
-# Tempo of the last chord as a share of the piece's tempo: the first that the limit allows.
+# Tempo of the last chord as a share of the piece's tempo: the first that the limit allows is used.
 FINAL_TEMPOS = tuple(percent / 100 for percent in range(80, 100, 2))
-BARS = 2  # over which a piece slows down
-FEWEST_BARS = 6  # of such a piece
+BARS = 2  # number of last bars over which a piece slows down
+FEWEST_BARS = 6  # that a piece must have for this
 SHORT_SHARE = 5  # a shorter piece slows down over its last fifth, which is less than a bar
 
 SHORTEST_HOLD_S = 1.2  # of a last chord; longer ones are lengthened by the ritardando alone
 
 Tempos = Sequence[tuple[int, int]]
 """(tick, microseconds per quarter note) in order of time."""
-_DEFAULT_TEMPO = (0, 500_000)  # what MIDI means where no tempo is written
+_DEFAULT_TEMPO = (0, 500_000)  # MIDI's default where no tempo is written
 
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LastChord:
-    """The last onset and the end of the last note, in ticks, and the beats before them.
+    """The last chord and the beats before it, in ticks.
 
-    `beat` is the beat in which the chord is struck, `beat_ticks` its length; `rit_beats` are those
-    before it over which the piece slows down.
+    `onset` is the last onset and `end` the end of the last note. `beat` is the start of the beat in
+    which the chord is struck, `beat_ticks` the length of that beat. `rit_beats` are the starts of
+    the beats before it, over which the piece slows down.
     """
 
     onset: int
@@ -49,13 +51,14 @@ class LastChord:
 def broaden(score: ScoreTick, limit_s: float) -> None:
     """Let `score` slow down and hold its last chord, as far as it ends within `limit_s` seconds.
 
-    First the hold gives way to the limit, then the ritardando. `score` has notes, metres from tick
-    0, and each key of a track ends before it is struck again.
+    If the limit does not allow both, the hold is shortened first, then the ritardando. `score` must
+    have notes, and metres from tick 0; each note must end before its key is struck again.
     """
     quarter = score.ticks_per_quarter
     written = [(tempo.time, tempo.mspq) for tempo in score.tempos]
     chord = last_chord(score)
-    # The file's end is a tick later than its last note, at a tempo that may be slower.
+    # The file ends one tick after its last note, and that tick may have a slower tempo: twice its
+    # time is reserved.
     limit_s -= 2 * seconds_between(chord.end, chord.end + 1, written, quarter)
     tempos, room_s = fitting_tempos(written, chord, quarter, limit_s)
     if tempos != written:
@@ -74,8 +77,8 @@ def fitting_tempos(
 ) -> tuple[Tempos, float]:
     """The tempos with the slowest ritardando that fits, and the seconds that are left for the hold.
 
-    No ritardando for a piece with several tempos of its own, nor where none fits. The seconds are
-    negative if the piece is longer than `limit_s` already.
+    A piece with several tempos of its own gets no ritardando, and neither does one where none fits.
+    The seconds are negative if the piece is longer than `limit_s` already.
     """
     one_tempo = len(written) == 1 and written[0][0] == 0
     if one_tempo and chord.rit_beats:
@@ -84,8 +87,8 @@ def fitting_tempos(
         for final_tempo in FINAL_TEMPOS:
             tempos = [*written, *ritardando(written[0][1], chord, final_tempo)]
             slow_s = seconds_between(first, chord.end, tempos, ticks_per_quarter)
-            # What is slower lasts for less than what is not, so that a reader who takes the median
-            # finds the piece's own tempo; by a millisecond, because readers round.
+            # The slower part must be shorter than the part in tempo, so that the median tempo is
+            # still the piece's own; shorter by a millisecond, because readers round.
             room_s = min(limit_s - in_tempo_s, in_tempo_s - 1e-3) - slow_s
             if room_s >= 0:
                 return tempos, room_s
@@ -96,7 +99,7 @@ def ritardando(mspq: int, chord: LastChord, final_tempo: float) -> Tempos:
     """A tempo for each beat of the ritardando and one for the last chord's beat.
 
     `mspq` are the microseconds per quarter note before it, `final_tempo` the share of that tempo
-    which the last chord has. The tempo v falls as the speed of a runner who comes to a stop
+    which the last chord has. The tempo v falls like the speed of a runner who comes to a stop
     (Friberg and Sundberg, "Does music performance allude to locomotion?", 1999): with the position
     x from 0 to 1, v(x) = (1 + (v(1)^3 - 1) x)^(1/3). Each beat has the tempo at its middle. For
     example, four beats down to 0.8 have 0.979, 0.935, 0.886, 0.831 of the tempo, the chord 0.8.
@@ -114,7 +117,7 @@ def last_chord(score: ScoreTick) -> LastChord:
     onset = max(int(track.notes.numpy()["time"].max()) for track in score.tracks if track.notes)
     bar_starts: list[int] = []  # of up to six bars, the last first
     beats: list[int] = []  # of these bars, up to the chord's; the last first
-    tick = onset
+    tick = onset  # in the loop, a tick of the bar to look at; it goes back one bar at a time
     while tick >= 0 and len(bar_starts) < FEWEST_BARS:
         bar_start, beat_ticks = bars_of(np.array([tick]), metres, score.ticks_per_quarter)
         bar_starts.append(int(bar_start[0]))
@@ -143,8 +146,9 @@ def seconds_between(start: int, end: int, tempos: Tempos, ticks_per_quarter: int
 def _hold(track: TrackTick, chord: LastChord, longer_ticks: int) -> None:
     """Lengthen the notes of the last chord in `track`, so that the last ends `longer_ticks` later.
 
-    Those that sound after the last onset and end within a beat of the last end then end together;
-    shorter ones that were struck with it grow in proportion; all others stay as they are.
+    Notes that sound after the last onset and end within a beat of the piece's end are lengthened so
+    that they end together. Shorter notes of the last chord are lengthened in proportion. All others
+    stay as they are.
     """
     arrays = track.notes.numpy()
     time, duration = (arrays[name].astype(np.int64) for name in ("time", "duration"))

@@ -1,8 +1,8 @@
 """The second Lambda's entry: tokenizes a prompt, or turns a generated piece into MIDI in S3.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), METRICS_NAMESPACE
-(see contract/log_line.py). Raises the classes of contract/errors.py, under whose names an execution
-of the state machine fails.
+(see contract/log_line.py). Raises the classes of contract/errors.py; an execution of the state
+machine fails under the name of the class.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from midi_save.prompt import ids_of_prompt
 from midi_save.storage import PieceStore
 from music.form import Plan, form_to_json
 
-# What `stopped` says of a piece that ended by itself, not because its time was used up.
+# The value of `stopped` for a piece that ended by itself, not because its time was used up.
 ENDED = "duration"
-MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt's
+MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt
 
 # The answer, and the facts and the metrics to log.
 Outcome = tuple[dict[str, Any], dict[str, Any], dict[str, float]]
@@ -51,7 +51,10 @@ class Parts:
 
 @functools.cache
 def load_parts() -> Parts:
-    """In the first call, not in the init phase: a message that is refused needs none of them."""
+    """Load the parts in the first call rather than in the init phase.
+
+    A message that is refused needs none of them.
+    """
     import boto3
     from botocore.config import Config
 
@@ -64,9 +67,10 @@ def load_parts() -> Parts:
 
 @logs_errors
 def handler(event: object, _context: object) -> dict[str, Any]:
-    """{"task": one of `TASKS`, "job"} -> the job with its prompt, or what has become of the piece.
+    """Run the task of an event {"task": one of `TASKS`, "job": that of contract/job.py}.
 
-    The job is that of contract/job.py.
+    Returns the job with its prompt's ids, or the state machine's result for the saved piece.
+    Raises TokensError for an unknown task, and the errors of the task.
     """
     began = time.perf_counter()
     message = require_object(event, "message")
@@ -82,7 +86,7 @@ def handler(event: object, _context: object) -> dict[str, Any]:
 
 
 def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
-    """The job with the prompt's ids."""
+    """Read the prompt and return the job with its ids."""
     uri = job.request.prompt
     ids = ids_of_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
     answer = replace(job, prompt=Prompt(uri, ids)).to_json(parts.bundle.model_id)
@@ -90,7 +94,7 @@ def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
 
 
 def save(job: Job, parts: Parts) -> Outcome:
-    """The state machine's result; a trial counts in no metric."""
+    """Save the piece and return the state machine's result. A trial counts in no metric."""
     made, request, model_id = job.generation, job.request, parts.bundle.model_id
     if made is None or not made.finished:
         raise TokensError("job.generation.finished must be true: the piece is still in the making")
@@ -136,7 +140,7 @@ def save(job: Job, parts: Parts) -> Outcome:
 
 
 def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:
-    """What the record says of the form of the bars from ``first_bar`` on; None without a plan."""
+    """The record's entry for the form of the bars from ``first_bar`` on; None without a plan."""
     if plan is None:
         return None
     try:

@@ -1,8 +1,9 @@
-"""Reads the bytes of a MIDI file as players do, and says in words what it had to mend.
+"""Reads the bytes of a MIDI file as players do, and says in words what it had to repair.
 
-symusic's reader refuses or silently loses what players play: notes that never end, a wrong length
-of a chunk, a missing last byte, running status after other messages. Knows the MIDI 1.0 file format
-and the drum channels of GM, GM2, GS and XG; not what the notes are used for.
+symusic's reader refuses, or loses without an error, what players play: notes that never end, a
+wrong length of a chunk, a missing last byte, running status after other messages. This reader
+implements the MIDI 1.0 file format and the drum channels of GM, GM2, GS and XG. Depends on neither
+the file system nor tokens.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections import deque
 import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-CHANNELS, DRUM_CHANNEL = 16, 9  # counted from 0; General MIDI's for drums
+CHANNELS, DRUM_CHANNEL = 16, 9  # channels count from 0; 9 is General MIDI's drum channel
 DRUM_BANKS = (120, 127)  # of GM2 and XG
 LAST_TICK = 1 << 30  # symusic's ticks have 32 bits
-HEADER = ((4, 8), (8, 10), (12, 14))  # bytes of its length, the file's type and the division
+HEADER = ((4, 8), (8, 10), (12, 14))  # where its length, the file's type and the division are
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x80, 0x90, 0xB0, 0xC0
 ONE_BYTE = (PROGRAM_CHANGE, 0xD0)
 SYSTEM, SYSTEM_EXCLUSIVE, META = 0xF0, (0xF0, 0xF7), 0xFF
@@ -24,7 +25,7 @@ END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0x2F, 0x51, 0x58
 
 
 class UnreadableMidiError(ValueError):
-    """These bytes are no music that could be read; the message is the reason, in a few words."""
+    """The bytes cannot be read as music; the message gives the reason in a few words."""
 
 
 class _Reader:
@@ -39,7 +40,7 @@ class _Reader:
         self._drums = {DRUM_CHANNEL}
 
     def track(self, data: bytes, tick: int = 0) -> None:
-        """All events of one track, which begins at ``tick``. What still sounds ends with it."""
+        """Read one track, which begins at ``tick``. Notes still sounding at its end end there."""
         position, status, size = 0, 0, len(data)
         programs = [0] * CHANNELS
         sounding: dict[tuple[int, int], deque[tuple[int, int, int]]] = {}
@@ -62,9 +63,13 @@ class _Reader:
                     self._system_exclusive(data[begin : begin + length])
                     position = begin + length
                     continue
-                if byte & 0x80:  # else the status before goes on, as players let it
+                # A status byte has its high bit set. An event without one has the status of the
+                # event before (running status). MIDI cancels it at meta and system-exclusive
+                # events, but players let it continue, and so does this reader.
+                if byte & 0x80:
                     status = byte
                     position += 1
+                # Data before any status, or a system message, which has no place in a file.
                 if not 0x80 <= status < SYSTEM:
                     status = 0
                     self.repairs.add("an event that means nothing was passed over")
@@ -74,7 +79,9 @@ class _Reader:
                 first = data[position]
                 second = 0 if event in ONE_BYTE else data[position + 1]
                 position += 1 if event in ONE_BYTE else 2
-                if status in (first, second):  # an event breaks off; the next one begins at once
+                # The status byte again, in the place of data: this event breaks off and the next
+                # one begins. Continue with the data behind that status byte.
+                if status in (first, second):
                     self.repairs.add("an event that breaks off was passed over")
                     position -= second != status and event not in ONE_BYTE
                     first = data[position]
@@ -88,7 +95,7 @@ class _Reader:
                     sounding.setdefault((channel, first), deque()).append(begun)
                 elif event in (NOTE_ON, NOTE_OFF):
                     struck = sounding.get((channel, first))
-                    if struck:
+                    if struck:  # of several notes on one key the oldest ends
                         self._note(channel, first, struck.popleft(), tick)
                 elif event == PROGRAM_CHANGE:
                     programs[channel] = first
@@ -97,7 +104,7 @@ class _Reader:
                         self._drums.add(channel)
                     elif channel != DRUM_CHANNEL:
                         self._drums.discard(channel)
-        except IndexError:
+        except IndexError:  # the bytes end within an event
             self.repairs.add("a track that breaks off was read up to there")
         self.last_tick = max(self.last_tick, tick)
         for (channel, pitch), struck in sounding.items():
@@ -121,17 +128,21 @@ class _Reader:
             self.metres.append((tick, content[0], 1 << content[1]))
 
     def _system_exclusive(self, content: bytes) -> None:
-        """Roland's "use for rhythm part", F0 41 .. 42 12 40 1n 15 mm sum F7."""
+        """Read Roland's GS message "use for rhythm part": F0 41 .. 42 12 40 1n 15 mm sum F7.
+
+        ``content`` begins after F0; n is the part, and mm is 0 if the part is not for drums.
+        """
         if content[:1] == b"\x41" and content[2:5] == b"\x42\x12\x40" and len(content) > 7:
             block, address, use = content[5:8]
             if block >> 4 == 1 and address == 0x15:
-                number = block & 0x0F  # of the part: 0 is channel 10
+                # Part 0 is channel 10, parts 1 to 9 are channels 1 to 9, the others 11 to 16.
+                number = block & 0x0F
                 channel = DRUM_CHANNEL if number == 0 else number - (number <= DRUM_CHANNEL)
                 (self._drums.add if use else self._drums.discard)(channel)
 
 
 def _number(data: bytes, position: int) -> tuple[int, int]:
-    """A number of variable length, and where what comes after it begins."""
+    """A variable-length number (7 bits a byte, the last without 0x80) and the position after it."""
     value = 0
     while (byte := data[position]) & 0x80:
         value = value << 7 | byte & 0x7F
@@ -140,12 +151,12 @@ def _number(data: bytes, position: int) -> tuple[int, int]:
 
 
 def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
-    """The score in a file, and in words what had to be mended.
+    """The score in a file, and its repairs in words.
 
-    Tracks of a file of type 2, which are pieces of their own, come one after another.
+    The tracks of a file of type 2 are separate pieces; in the score they follow one another.
 
     Raises:
-        UnreadableMidiError: not a MIDI file, or one without beats.
+        UnreadableMidiError: the bytes are not a MIDI file, or one whose time is not in beats.
     """
     repairs: set[str] = set()
     if midi[:4] == b"RIFF":
@@ -159,7 +170,7 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
     if len(midi) < 14:
         raise UnreadableMidiError("it ends within its header")
     header_size, kind, division = (int.from_bytes(midi[a:b], "big") for a, b in HEADER)
-    if not 0 < division < 0x8000:
+    if not 0 < division < 0x8000:  # the high bit means SMPTE time, in frames a second
         raise UnreadableMidiError("time is not counted in beats")
     if header_size != 6:
         repairs.add("a header of another length")
@@ -168,7 +179,8 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
         name, size = midi[position : position + 4], midi[position + 4 : position + 8]
         position += 8
         end = position + int.from_bytes(size, "big")
-        # Behind a track comes a chunk with a name of letters, or nothing; else its length is wrong.
+        # After a track the file ends, or a chunk begins with a name of letters. Otherwise the
+        # track's length is wrong, and the track is read up to the next one.
         if name == b"MTrk" and end != len(midi) and not midi[end : end + 4].isalpha():
             repairs.add("a track of another length than it says")
             found = midi.find(b"MTrk", position)

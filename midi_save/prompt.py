@@ -1,7 +1,7 @@
-"""A prompt: the last bars of a user's MIDI file as token ids.
+"""Turns a prompt, the last bars of a user's MIDI file, into token ids.
 
-Treats the file as hostile: size before content, header before parsing. Cleans it exactly as the
-training data was cleaned. Knows neither the state machine nor what is composed from the prompt.
+The file is not trusted: its size is checked before its content, and its header before it is parsed.
+It is cleaned exactly as the training data was. Depends on neither the state machine nor storage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from midi_save.midi_file import UnreadableMidiError
 from midi_save.reading import read_score
 
 SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
-FEWEST_NOTES = 8  # less says nothing about how to go on
+FEWEST_NOTES = 8  # fewer say too little about how to continue
 MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
 
 
@@ -28,8 +28,9 @@ def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle
     score = _read(midi)
     bars = _bars(score, tokenizer)
     limit = bundle.context // 2
-    # The bar from which the rest fits. Cutting the notes there and tokenizing again, rather than
-    # cutting the ids, repeats the tempo and the program that were in force.
+    # The first bar from which the rest fits. The notes are cut there and tokenized again, because
+    # ids that are cut would lack the tempo and the program in force. As these add ids, the rest may
+    # be too long after all; then a later bar is tried.
     first = next((i for i, bar in enumerate(bars) if bar.ids_left <= limit), len(bars) - 1)
     for start in range(first, len(bars)):
         ids = _encode(_from_bar(score, bars[start:]), tokenizer)
@@ -39,7 +40,7 @@ def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle
 
 
 class _Bar:
-    """A bar of the score: where it begins, its metre, and how many ids come from it on."""
+    """A bar of the score: its first tick, its metre, and the number of ids from it to the end."""
 
     def __init__(self, tick: int, metre: tuple[int, int], ids_left: int) -> None:
         self.tick = tick
@@ -77,7 +78,7 @@ def too_large(size: int) -> PromptError:
 
 
 def _bars(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[_Bar]:
-    """The bars that hold a note's onset, or come before one, as the tokenizer divides them."""
+    """The bars up to the last note's onset, as the tokenizer divides them."""
     tokens = tokenizer.encode(score).tokens
     bars: list[_Bar] = []
     tick = 0

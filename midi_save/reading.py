@@ -1,7 +1,7 @@
-"""The one reader of music: bytes of a MIDI file in, a cleaned score or one reason out.
+"""Reads the bytes of a MIDI file into a cleaned score, or raises an error with the reason.
 
-Prompts, data sets, evaluation and the notebook read with it, so that a file is the same music
-wherever it enters. Knows the steps from bytes to a cleaned score; neither files nor tokens.
+Prompts, data sets, evaluation and the notebook all read with this module, so that a file is the
+same music for all of them. Depends on neither the file system nor tokens.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from symusic.core import NoteTickList, ScoreTick
 from midi_save.clean import clean_score
 from midi_save.midi_file import UnreadableMidiError, read_midi
 
-GRIDS = (12, 8)  # of a beat: sixteenths and triplet eighths; thirty-seconds
-NEAR = 1 / 96  # of a beat: what is as near is on the grid
-ON_GRID_SHARE = 0.8  # of the onsets, in music that is written rather than played
-# Part of a beat: what an onset there is worth, when the phase is looked for.
+GRIDS = (12, 8)  # of a beat: 12 for sixteenths and triplet eighths, 8 for thirty-seconds
+NEAR = 1 / 96  # of a beat: an onset that is this near to the grid is on it
+ON_GRID_SHARE = 0.8  # of the onsets; more are on the grid if music is notated rather than played
+# Parts into which a beat is divided -> weight of an onset on that grid, to find the phase.
 STRONG = {1: 1.0, 2: 0.5, 4: 0.25, 3: 0.25}
 
 
@@ -26,8 +26,9 @@ STRONG = {1: 1.0, 2: 0.5, 4: 0.25, 3: 0.25}
 class Reading:
     """What was read.
 
-    raw: as it is in the file, mended. score: cleaned, at 12 ticks a beat; None if no note is left.
-    on_grid: share of the raw onsets that are near the grid. repairs: what was mended, in words.
+    raw: the score in the file, repaired. score: cleaned, at 12 ticks a beat; None if no note is
+    left. on_grid: share of the raw onsets that are near the grid. repairs: what was repaired, in
+    words.
     """
 
     raw: ScoreTick
@@ -40,12 +41,14 @@ def read_score(midi: bytes) -> Reading:
     """The music in a file.
 
     Raises:
-        UnreadableMidiError: why it cannot be read, in a few words.
+        UnreadableMidiError: it cannot be read; the message says why in a few words.
     """
     raw, repairs = read_midi(midi)
     onsets = np.concatenate([t.notes.numpy()["time"] for t in raw.tracks] or [np.zeros(1)])
     ticks = raw.ticks_per_quarter
     share = on_grid_share(onsets, ticks)
+    # All notes may lie off the beats by the same time: move them onto the beats if that puts enough
+    # onsets on the grid.
     if share < ON_GRID_SHARE:
         shift = phase_of(onsets, ticks)
         shifted_share = on_grid_share(np.maximum(onsets - shift, 0), ticks)
@@ -61,7 +64,7 @@ def read_score(midi: bytes) -> Reading:
 
 
 def on_grid_share(onsets: NDArray[np.generic], ticks_per_quarter: int) -> float:
-    """Share of onsets near the 1/12 or the 1/8 of a beat; at least half a tick is near."""
+    """Share of onsets near a 1/12 or 1/8 of a beat: within NEAR, or half a tick if that is more."""
     beats = np.asarray(onsets, np.float64) / ticks_per_quarter
     near = max(NEAR, 0.5 / ticks_per_quarter) * (1 + 1e-9)
     return float(np.mean(np.any([_near(beats, parts, near) for parts in GRIDS], axis=0)))
@@ -74,14 +77,16 @@ def _near(beats: NDArray[np.float64], parts: int, near: float) -> NDArray[np.boo
 
 
 def phase_of(onsets: NDArray[np.generic], ticks_per_quarter: int) -> int:
-    """By how many ticks all onsets are late, at most half a beat early or late.
+    """The ticks by which all onsets are late (negative: early), at most half a beat.
 
-    The fraction of a grid step is the onsets' circular mean. Of the shifts that differ by whole
-    steps the one is taken that puts most onsets on beats and halves, and of equals the smallest.
+    Within a grid step, the shift is the circular mean of the onsets. Of the shifts that differ from
+    it by whole steps, the result is the one that puts most onsets on strong parts of the beat, as
+    STRONG weighs them; of equal ones, the smallest.
     """
     beats = np.asarray(onsets, np.float64) / ticks_per_quarter
     best = (0.0, 0.0)
     for parts in GRIDS:
+        # An onset is a point on a circle, once around per grid step; the mean's angle is the shift.
         mean = np.exp(2j * np.pi * parts * beats).mean()
         fraction = float(np.angle(mean)) / (2 * np.pi * parts)
         for step in range(-parts // 2, parts // 2 + 1):
@@ -94,7 +99,7 @@ def phase_of(onsets: NDArray[np.generic], ticks_per_quarter: int) -> int:
 
 
 def _move(score: ScoreTick, shift: int) -> None:
-    """Every note earlier by ``shift`` ticks, none before the beginning."""
+    """Move every note earlier by ``shift`` ticks, but none before tick 0."""
     for track in score.tracks:
         columns = track.notes.numpy()
         time = np.maximum(columns["time"] - shift, 0).astype(np.int32)

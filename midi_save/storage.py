@@ -1,8 +1,9 @@
-"""What midi_save reads from S3 and writes to it, and in which order.
+"""Reads prompts from S3 and saves finished pieces there.
 
-Knows keys, sizes and the latest piece's day; how token files are read and what S3's errors become,
-contract.token_files knows. A reader of the latest keys never sees a half-written piece:
-every object is put whole, S3 checks its hash before it keeps it, and the latest keys come last.
+A reader of the latest keys never sees a half-written piece: every object is written in one request,
+S3 checks its hash before it keeps it, and the latest keys are written last. How token files are
+read and which errors S3's errors become is in contract/token_files.py. Depends on neither the
+content of the MIDI nor the tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def archive_keys(date: str, piece: int | None = None, *, trial: bool = False) -> dict[str, str]:
-    """The keys under which the piece of `date` stays, or that piece of a batch."""
+    """The keys under which the piece of `date`, or number `piece` of a batch, is archived."""
     number = "" if piece is None else f"-{piece:04}"
     stem = f"{prefix_of(trial=trial)}{date}{number}"
     return {
@@ -44,8 +45,8 @@ class PieceStore:
     def read_prompt(self, uri: str) -> bytes:
         """The prompt MIDI at `uri`, its size checked before a byte of it is read.
 
-        Raises EventError for a place that is not ours, PromptError if it is missing or too
-        large, StorageError, AccessError.
+        Raises EventError for a URI outside prompts/ of this bucket, PromptError if the prompt is
+        missing or too large, StorageError, AccessError.
         """
         key = uri.removeprefix(f"s3://{self._bucket}/")
         if not key.startswith("prompts/") or not key.endswith(".mid"):
@@ -69,12 +70,14 @@ class PieceStore:
         *,
         trial: bool = False,
     ) -> tuple[dict[str, Any], str | None]:
-        """Write the piece; returns the record as written, with its "sha256" and "keys", and the
-        key of the latest piece if it is this one.
+        """Write the piece.
+
+        Returns the record as written, with its "sha256" and "keys", and the key of the latest MIDI,
+        or None if this piece is not the latest.
 
         `tokens` is the piece's token file, `record` the rest of its record, `started_day`
         the day on which the execution started. The archive is complete before the latest keys
-        change, and they never go back to an older day, except from one that has not come yet.
+        change. These never return to an older day, except from a day after `started_day`.
         A piece of a batch is never the latest; a trial has latest keys of its own.
         """
         piece = record.get("piece")
@@ -84,9 +87,10 @@ class PieceStore:
             for key in (LATEST_MIDI, LATEST_TOKENS)
         )
         latest_date = self._latest_date(latest_tokens) if piece is None else ""
-        # A date mistyped once must not keep every later piece from being the latest.
+        # A piece with a mistyped date in the future must not stay the latest until that date.
         is_latest = piece is None and (record["date"] >= latest_date or latest_date > started_day)
-        # Nothing of the latest keys: a day that is run again leaves the bytes it left before.
+        # The record does not mention the latest keys, so that running a day again writes the same
+        # bytes.
         record = {**record, "sha256": hashlib.sha256(midi).hexdigest(), "keys": keys}
         metadata = {
             "model-id": record["model_id"],
@@ -101,13 +105,13 @@ class PieceStore:
         self._put(keys["tokens"], tokens_json, "application/json", {})
         self._put(keys["record"], _to_json(record), "application/json", {})
         if is_latest:
-            # First the tokens, whose date keeps an older day from becoming the latest again.
+            # The tokens come first: their date prevents an older day from becoming the latest.
             self._put(latest_tokens, tokens_json, "application/json", {})
             self._put(latest_midi, midi, "audio/midi", metadata)
         return record, latest_midi if is_latest else None
 
     def _latest_date(self, key: str) -> str:
-        """The day of the latest piece; "" if there is none, or none that says its day."""
+        """The day of the latest piece; "" if there is no such piece or it does not say its day."""
         try:
             date = read_token_file(self._client, self._bucket, key).get("date")
         except TokensError:

@@ -1,10 +1,10 @@
 """Stands in for the Hugging Face Hub's client in the midi-save layer, which has no use for the Hub.
 
-miditok's tokenizer class descends from the client's ModelHubMixin so that tokenizers can be shared.
-Reading one from a file, encoding and decoding call nothing of it, but importing the real client and
-the eight packages behind it took a third of midi_save's init phase. deploy/build_layer.sh puts this
-file into the layer; everywhere else miditok has the real client. What would reach the Hub fails and
-says why.
+miditok's tokenizer class inherits from the client's ModelHubMixin so that tokenizers can be shared.
+Reading a tokenizer from a file, encoding and decoding do not use it, but importing the real client
+and the eight packages behind it took a third of midi_save's init phase. deploy/build_layer.sh puts
+this file into the layer; everywhere else miditok has the real client. Anything that would contact
+the Hub raises NoHubError, which says why.
 """
 
 from __future__ import annotations

@@ -74,9 +74,9 @@ def test_without_metrics_the_line_has_facts_only() -> None:
 
 
 @pytest.mark.usefixtures("namespace")
-def test_the_faults_of_as_many_candidates_as_there_may_be_fit_in_a_line(bundle: Bundle) -> None:
-    faults = dict.fromkeys(penalties_of_piece([], Vocabulary(bundle.vocabulary), 60), 0.1234)
-    line = log_line({"faults": [faults] * MOST_CANDIDATES}, METRICS)
+def test_the_penalties_of_as_many_candidates_as_there_may_be_fit_in_a_line(bundle: Bundle) -> None:
+    penalties = dict.fromkeys(penalties_of_piece([], Vocabulary(bundle.vocabulary), 60), 0.1234)
+    line = log_line({"penalties": [penalties] * MOST_CANDIDATES}, METRICS)
     assert metrics_in(line) and len(line) < EVENT_LIMIT_BYTES / 50
 
 

@@ -44,7 +44,7 @@ def cloned(url: str, folder: Path, places: Collection[str]) -> Path:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1][:200]
         raise FetchError(
             f"{url} cannot be cloned ({said}): download it yourself, unpack it, and give the "
-            "folders you want to dataset.py --data"
+            "folders you want to training.data.dataset --data"
         ) from error
     return folder
 

@@ -84,7 +84,7 @@ def fetch_archive(
         if not rows:
             raise FetchError(
                 f"{url} has no MIDI in {', '.join(collections)}: its folders have changed; clone "
-                "it and give the folders you want to dataset.py --data"
+                "it and give the folders you want to training.data.dataset --data"
             )
         write_manifest(folder, rows)
     return count_midi(folder)
@@ -168,7 +168,7 @@ def _download(url: str, target: Path) -> str:
             if attempt == ATTEMPTS:
                 raise FetchError(
                     f"{url} cannot be fetched ({error}): run this again to go on, or download "
-                    "the files yourself and give their folder to dataset.py --data"
+                    "the files yourself and give their folder to training.data.dataset --data"
                 ) from error
             time.sleep(2**attempt)
     if len(content) > LARGEST_BYTES or not content.startswith(b"MThd"):

@@ -310,13 +310,13 @@ def sample(
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Train and measure the seed project's architecture on our pieces. The last "
+        description="Train and measure the original project's architecture on our pieces. The last "
         "line of the output is one JSON object."
     )
     add = parser.add_argument
     add("--data", type=Path, action="append", required=True, help="folder of MIDI, as dataset.py's")
     add("--dataset", type=Path, default=Path("build/dataset.npz"), help="says which pieces to use")
-    add("--checkpoint", type=Path, default=Path("build/baseline.pt"), help="gone on with if there")
+    add("--checkpoint", type=Path, default=Path("build/baseline.pt"), help="continued if there")
     add("--cpu-minutes", type=float, default=60.0, help="CPU time to train for; default 60")
     add("--threads", type=int, default=1, help="default 1")
     add("--no-compile", action="store_true", help="skip torch.compile, which saves about 5 %%")

@@ -285,7 +285,7 @@ def release(
         raise SystemExit(
             f"not exported: {checkpoint} was trained on another data set than the one given, and "
             "the card and the attributions would be wrong: give that one, or train on with this "
-            "one first (trainer.py --start-from)"
+            "one first (training.model.trainer --start-from)"
         )
     history = history_of(facts, data_note)
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
@@ -324,8 +324,8 @@ def main() -> None:
     parser.add_argument(
         "--evaluation",
         type=Path,
-        help="what evaluate.py --json printed of this model, for its card: export, evaluate, "
-        "export again",
+        help="what training.evaluation.evaluate --json printed of this model, for its card: "
+        "export, evaluate, export again",
     )
     parser.add_argument("--float32", action="store_true", help="no quantization at all")
     a = parser.parse_args()

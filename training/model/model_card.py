@@ -72,7 +72,8 @@ sampler's memory, not by the model. No dynamics of its own: `midi_save` adds met
 Western notated music only, pitches 24 to 103, twelve instrument families.
 
 ## Reproduce
-`dataset.py --data FOLDER`, `trainer.py`, `export.py`, `evaluate.py` in `training-notebook/`
+`python -m training.data.dataset --data FOLDER`, `training.model.trainer`, `training.model.export`,
+`training.evaluation.evaluate`
 (commit {training["commit"]}, {training["date"]}).
 """
 
