@@ -25,18 +25,18 @@ give_up() {
   printf '%s\n' "$said" >&2
   case $said in
     *ExpiredToken* | *'token has expired'* | *'Token has expired'* | *InvalidClientTokenId* | *UnrecognizedClient* | *InvalidAccessKeyId* | *'has expired'* | *'SSO Token'* | *SignatureDoesNotMatch*)
-      die "the credentials are no longer valid: sign in again ('aws sso login' or 'aws configure'), then run this again; it goes on from here" ;;
+      die "the credentials are no longer valid: sign in again ('aws sso login' or 'aws configure'), then run this again; it continues from here" ;;
     *'Unable to locate credentials'* | *NoCredentials* | *'config profile'*'could not be found'*)
       die "there are no AWS credentials: run 'aws configure', or see --profile" ;;
     *AccessDenied* | *UnauthorizedOperation* | *'not authorized'* | *'(403)'*)
-      die "these credentials may not do that: deploy/deployer-policy.json lists what they need; then run this again, it goes on from here" ;;
+      die "these credentials may not do that: deploy/deployer-policy.json lists what they need; then run this again, it continues from here" ;;
     *'Could not connect'* | *EndpointConnectionError* | *'Connection was closed'* | *'Could not resolve'*)
-      die "AWS cannot be reached in $region: check the network and --region, then run this again; it goes on from here" ;;
+      die "AWS cannot be reached in $region: check the network and --region, then run this again; it continues from here" ;;
     *'No space left on device'*)
-      die "the disk is full: free some, then run this again; it goes on from here" ;;
+      die "the disk is full: free some, then run this again; it continues from here" ;;
     *'Unknown options'* | *'Invalid choice'* | *'argument operation'*)
       die "this AWS CLI is too old: 2.23 or 1.37 is needed, both of January 2025" ;;
-    *) die "stopped; what is done stays, and running this again goes on from here" ;;
+    *) die "stopped; what is done stays, and running this again continues from here" ;;
   esac
 }
 

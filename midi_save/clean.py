@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
-TICKS_PER_BEAT = 12  # of a quarter note: divides into sixteenths and into triplet eighths
+from music.features import TICKS_PER_QUARTER
+
 LOWEST_PITCH, HIGHEST_PITCH = 24, 103
-LONGEST_NOTE_TICKS = 16 * TICKS_PER_BEAT
+LONGEST_NOTE_TICKS = 16 * TICKS_PER_QUARTER
 TEMPO_RANGE_QPM = (40.0, 250.0)
 LONGEST_METRE = 64  # beats; a greater number is damaged data, not a metre
 MOST_SPLIT_BARS = 5_000  # that one irregular metre is split into; more is damaged data
@@ -65,7 +66,7 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
     if score.ticks_per_quarter < 1:
         raise ValueError(f"the time division is {score.ticks_per_quarter} ticks a quarter note")
     tempo_qpm = median_tempo_qpm(score)
-    resampled = score.resample(TICKS_PER_BEAT, min_dur=1)
+    resampled = score.resample(TICKS_PER_QUARTER, min_dur=1)
     columns: dict[int, list[IntArray]] = {}
     for track in resampled.tracks:
         family = FAMILY_OF.get(track.program)
@@ -77,7 +78,7 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
                 [arrays[k].astype(np.int64) for k in ("time", "duration", "pitch", "velocity")]
             )
         )
-    clean = ScoreTick(TICKS_PER_BEAT)
+    clean = ScoreTick(TICKS_PER_QUARTER)
     for family in sorted(columns):
         notes = _clean_notes(np.concatenate(columns[family], axis=1))
         if notes.shape[1] > 0:
@@ -209,7 +210,7 @@ def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
                 metres.pop()
             if not metres or metres[-1][1:] != metre:
                 metres.append((tick, *metre))
-            tick += 4 * TICKS_PER_BEAT * metre[0] // metre[1]
+            tick += 4 * TICKS_PER_QUARTER * metre[0] // metre[1]
             if len(set(bars)) == 1 or tick >= end or count > MOST_SPLIT_BARS:
                 break
     return metres

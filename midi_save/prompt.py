@@ -11,9 +11,9 @@ from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, 
 
 from contract.bundle import Bundle
 from contract.errors import PromptError
-from midi_save.clean import TICKS_PER_BEAT
 from midi_save.midi_file import UnreadableMidiError
 from midi_save.reading import read_score
+from music.features import TICKS_PER_QUARTER
 
 SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
 FEWEST_NOTES = 8  # fewer say too little about how to continue
@@ -67,7 +67,7 @@ def _read(midi: bytes) -> ScoreTick:
             f"the prompt has {notes} usable notes (drums and pitches outside 24 to 103 do not "
             f"count); at least {FEWEST_NOTES} are needed"
         )
-    beats = score.end() // TICKS_PER_BEAT
+    beats = score.end() // TICKS_PER_QUARTER
     if beats > MOST_BEATS:
         raise PromptError(f"the prompt is {beats} beats long; the limit is {MOST_BEATS}")
     return score
@@ -87,7 +87,7 @@ def _bars(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[_Bar]:
         if kind == "Bar":
             if bars:
                 numerator, denominator = bars[-1].metre
-                tick += numerator * 4 * TICKS_PER_BEAT // denominator
+                tick += numerator * 4 * TICKS_PER_QUARTER // denominator
             bars.append(_Bar(tick, bars[-1].metre if bars else (4, 4), len(tokens) - index))
         elif kind == "TimeSig":
             numerator, _, denominator = value.partition("/")
@@ -98,7 +98,7 @@ def _bars(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[_Bar]:
 def _from_bar(score: ScoreTick, bars: list[_Bar]) -> ScoreTick:
     """The notes that begin in `bars` (the last ones of the score), moved to tick 0."""
     start = bars[0].tick
-    rest = ScoreTick(TICKS_PER_BEAT)
+    rest = ScoreTick(TICKS_PER_QUARTER)
     for track in score.tracks:
         arrays = track.notes.numpy()
         kept = arrays["time"] >= start

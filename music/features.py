@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-TICKS_PER_QUARTER = 12
+TICKS_PER_QUARTER = 12  # divides into sixteenths and into triplet eighths
 MAJOR = (0, 2, 4, 5, 7, 9, 11)  # semitones; each natural minor scale has the notes of a major one
 # Semitones: unison and octave, thirds, fourth, fifth, sixths. The fourth counts as consonant even
 # above a bass.

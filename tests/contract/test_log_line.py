@@ -52,7 +52,7 @@ def test_the_metrics_have_the_time_that_they_are_given() -> None:
 
 @pytest.mark.usefixtures("namespace")
 def test_the_facts_stay_as_they_are_beside_the_metrics() -> None:
-    facts = {"seed": 7, "tokens_per_s": 1.5, "faults": [{"length": 0.0}], "latest": None}
+    facts = {"seed": 7, "tokens_per_s": 1.5, "penalties": [{"length": 0.0}], "latest": None}
     line = json.loads(log_line(facts, METRICS))
     assert set(line) == {"level", *facts, *METRICS, "_aws"} and line["level"] == "INFO"
     assert {name: line[name] for name in facts} == facts

@@ -91,8 +91,8 @@ def test_one_chord_that_stays_is_a_fault_and_a_tune_is_none(tokenizer: Any) -> N
         held += ["Bar_None", "TimeSig_4/4", "Position_0"]
         held += [] if bar else ["Tempo", "Program_0"]
         held += ["Pitch_48", "Duration_4.0.4", "Pitch_64", "Duration_4.0.4"]
-    faults = penalties_of_piece(ids_of(tokenizer, *held), VOCABULARY, seconds)
-    assert faults["stasis"] == 1 and faults["same_top"] == 1
+    penalties = penalties_of_piece(ids_of(tokenizer, *held), VOCABULARY, seconds)
+    assert penalties["stasis"] == 1 and penalties["same_top"] == 1
 
 
 def test_an_end_in_time_on_the_tonic_and_the_right_length_count(tokenizer: Any) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 from symusic.core import ScoreTick
 
-from midi_save.clean import TICKS_PER_BEAT
-from music.features import Music
+from music.features import TICKS_PER_QUARTER, Music
 
 
 def excerpt(clean: ScoreTick, duplicates: float, seconds: float) -> Music | None:
     """The first ``seconds`` of a cleaned score; None where no note begins in them."""
     qpm = clean.tempos[0].qpm
-    limit = int(np.ceil(seconds * qpm / 60 * TICKS_PER_BEAT))
+    limit = int(np.ceil(seconds * qpm / 60 * TICKS_PER_QUARTER))
     columns = [
         [*(track.notes.numpy()[k] for k in ("time", "duration", "pitch"))] for track in clean.tracks
     ]

@@ -22,10 +22,9 @@ from contract.errors import PieceError
 from contract.request import LONGEST, Request
 from generate_tokens.compose import Composer
 from generate_tokens.sequence import Batch, TokenSequence
-from midi_save.clean import TICKS_PER_BEAT
 from midi_save.detokenize import detokenize, load_tokenizer
 from midi_save.reading import read_score
-from music.features import scalar_features, vector_features
+from music.features import TICKS_PER_QUARTER, scalar_features, vector_features
 from music.grammar import Grammar
 from music.tracker import PITCH
 from training.data.archive import Source
@@ -84,7 +83,7 @@ def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
         duplicates = duplicate_share(raw)
         music = excerpt(clean, duplicates, seconds)
         length_s, last_chord_s = _timed_ending(raw)
-        all_s = clean.end() * 60 / clean.tempos[0].qpm / TICKS_PER_BEAT + 1
+        all_s = clean.end() * 60 / clean.tempos[0].qpm / TICKS_PER_QUARTER + 1
         whole = excerpt(clean, duplicates, all_s)
         minute = excerpt(clean, duplicates, LONGEST_S)
     except UNREADABLE as error:

@@ -236,11 +236,11 @@ def training_facts(
 ) -> dict[str, Any]:
     """What the bundle says of its training, except the parity."""
     dataset = windows.dataset
-    held = np.flatnonzero(dataset.validation)
+    validation = np.flatnonzero(dataset.validation)
     tokenizer = make_tokenizer()
     return {
         "pieces": int(dataset.training.sum()),
-        "validation_pieces": len(held),
+        "validation_pieces": len(validation),
         "test_pieces": int(dataset.test.sum()),
         "styles": {
             style: int((dataset.style_ids == tokenizer[f"Style_{style}"]).sum()) for style in STYLES
@@ -252,8 +252,8 @@ def training_facts(
         "context": model.config.context,
         "wall_minutes": round(checkpoint["spent_s"] / 60, 1),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "validation_nats_per_note": round(nats_per_note(model, windows, held), 4)
-        if len(held)
+        "validation_nats_per_note": round(nats_per_note(model, windows, validation), 4)
+        if len(validation)
         else None,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -291,8 +291,10 @@ def release(
     vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     windows = Windows(dataset, vocabulary, model.config.context)
     training = training_facts(model, facts, windows, history)
-    held = np.flatnonzero(dataset.validation)
-    real = held if len(held) else np.arange(len(dataset.notes))  # to calibrate and compare on
+    validation = np.flatnonzero(dataset.validation)
+    real = (
+        validation if len(validation) else np.arange(len(dataset.notes))
+    )  # to calibrate and compare on
     longest = int(real[np.argmax(np.diff(dataset.starts)[real])])
     # Both graphs are compared with the model in a scratch folder, before ``out`` is touched.
     with tempfile.TemporaryDirectory() as scratch:

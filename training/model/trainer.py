@@ -317,10 +317,10 @@ def main() -> None:
         steps = steps_within(a.minutes, dataset, model_config, config, compile_model=compiled)
         config = replace(config, steps=steps)
     windows = Windows(dataset, vocabulary, model_config.context)
-    held = np.flatnonzero(dataset.validation)
+    validation = np.flatnonzero(dataset.validation)
     before = {}
-    if start_from and len(held):
-        before["nats_per_note_before"] = round(nats_per_note(start_from, windows, held), 4)
+    if start_from and len(validation):
+        before["nats_per_note_before"] = round(nats_per_note(start_from, windows, validation), 4)
     started, cpu = time.monotonic(), time.process_time()
     model = train(
         dataset,
@@ -333,7 +333,7 @@ def main() -> None:
     )
     if processes > 1 and distributed.get_rank():
         return
-    nats = round(nats_per_note(model, windows, held), 4) if len(held) else None
+    nats = round(nats_per_note(model, windows, validation), 4) if len(validation) else None
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens": provenance.tokens_of(history_of(load_checkpoint(a.checkpoint)[1])),
