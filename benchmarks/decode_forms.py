@@ -28,7 +28,7 @@ from generate_tokens.sequence import PREFIX, Batch, TokenSequence
 from music.inputs import INPUTS, LOOKED_UP, TICK
 from music.memory import CopyWeights
 from music.tracker import Vocabulary
-from training.data.dataset import make_tokenizer, vocabulary_entries
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.export import folded_weights
 from training.model.model import Block, MusicModel, rms_norm
 from training.model.onnx_graph import build_graph, quantize_weights

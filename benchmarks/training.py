@@ -20,7 +20,8 @@ import torch
 
 from music.inputs import Tracked
 from music.tracker import Vocabulary
-from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.loss import summed_loss
 from training.model.model import ModelConfig
 from training.model.recipe import TrainConfig

@@ -98,7 +98,7 @@ def write_bundle(
 
 @pytest.fixture(scope="session")
 def tokenizer() -> MusicTokenizer:
-    from training.data.dataset import make_tokenizer
+    from training.data.tokenizer import make_tokenizer
 
     return make_tokenizer()
 
@@ -143,7 +143,7 @@ def tiny_model() -> Any:
     import torch
 
     from music.tracker import Vocabulary
-    from training.data.dataset import make_tokenizer, vocabulary_entries
+    from training.data.tokenizer import make_tokenizer, vocabulary_entries
     from training.model.model import ModelConfig, MusicModel
 
     entries = vocabulary_entries(make_tokenizer())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MAY_IMPORT = {
     "training": {*FUNCTIONS, "midi_save", "generate_tokens"},
     "deploy": {"contract"},
     "local_aws": set[str](),
-    "local_run": {"contract", "deploy", "local_aws"},
+    "local_run": {"contract", "local_aws"},
 }
 # The only modules of training that import generate_tokens.
 TRY_A_BUNDLE = (
@@ -61,3 +62,17 @@ def test_the_functions_import_neither_what_the_other_needs_nor_training() -> Non
     for folder in MAY_IMPORT:
         for path in (ROOT / folder).rglob("*.py"):
             assert "sys.path" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_a_name_is_imported_from_the_module_that_defines_it(folder: str) -> None:
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            source = ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            for alias in node.names if source.exists() else ():
+                defined = (
+                    rf"^((async )?def|class) {alias.name}\b|^[\w, ]*\b{alias.name}\b[\w, ]*[:=]"
+                )
+                assert re.search(defined, source.read_text(), re.MULTILINE), (path, alias.name)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from music.grammar import REMI_TRANSITIONS, Grammar
 from music.tracker import DURATION, KINDS, PITCH, STYLE, MusicState, Vocabulary
 from tests.music.writing import ids_of, state_after
-from training.data.dataset import vocabulary_entries
+from training.data.tokenizer import vocabulary_entries
 
 START = ("Bar_None", "TimeSig_4/4", "Position_0", "Tempo", "Program_0")
 

@@ -16,7 +16,7 @@ from music.tracker import (
     form_of,
 )
 from tests.music.writing import ids_of, state_after, tracked_of
-from training.data.dataset import vocabulary_entries
+from training.data.tokenizer import vocabulary_entries
 
 START = ("Bar_None", "TimeSig_3/4", "Position_0", "Tempo", "Program_0")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from music.inputs import Recorder, Tracked
 from music.tracker import DURATION, MusicState, Vocabulary
-from training.data.dataset import make_tokenizer, vocabulary_entries
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 
 TOKENIZER = make_tokenizer()
 VOCABULARY = Vocabulary(vocabulary_entries(TOKENIZER))

@@ -17,8 +17,9 @@ from generate_tokens.compose import Composer
 from music.form import Plans
 from tests.music.writing import VOCABULARY, joined, line, piece_of_bars
 from tests.training.pieces import dataset_of
-from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
 from training.data.provenance import Training
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model import archive_facts
 from training.model.archive_facts import (
     FEWEST_CHANGES,

@@ -17,14 +17,9 @@ from torch import Tensor
 
 from music.tracker import PITCH, Vocabulary
 from tests.training.conftest import write_tune
-from training.data.dataset import (
-    Dataset,
-    Source,
-    build_dataset,
-    make_tokenizer,
-    read_piece,
-    vocabulary_entries,
-)
+from training.data.archive import Source
+from training.data.dataset import Dataset, build_dataset, read_piece
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.evaluation import baseline
 from training.evaluation.baseline import (
     OriginalConfig,

@@ -21,18 +21,12 @@ from tests.training.conftest import write_tune
 from training.data import dataset as dataset_module
 from training.data import held_out
 from training.data.archive import Source
-from training.data.dataset import (
-    Dataset,
-    build_dataset,
-    make_tokenizer,
-    prepare,
-    read_piece,
-    vocabulary_entries,
-)
+from training.data.dataset import Dataset, build_dataset, prepare, read_piece
 from training.data.dataset_report import Report
 from training.data.held_out import split
 from training.data.near_duplicates import COMMONPLACE, SAME_COUNT, SAME_SHARE, grouped
 from training.data.reserved import Reserved
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 
 
 def test_what_cannot_be_parsed_is_left_out_whatever_it_holds(tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ from music.tracker import (
 )
 from training.data import provenance
 from training.data.attribution import together
-from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
 from training.data.provenance import Training
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model import trainer, weights
 from training.model.checkpoints import history_of, load_checkpoint
 from training.model.copying import NO_WEIGHTS

@@ -25,8 +25,9 @@ from music.features import piano_roll
 from music.harmony import parallel_counts
 from music.notes import music_of
 from music.tracker import Vocabulary
-from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
 from training.data.plans import pieces_of, plans_and_archive, training_pieces
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.copying import NO_WEIGHTS, fit_weights, weights_to_json
 from training.model.model import MusicModel
 from training.model.weights import load_weights

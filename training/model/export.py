@@ -31,8 +31,9 @@ from music.grammar import REMI_TRANSITIONS
 from music.inputs import TICK
 from music.tracker import Vocabulary
 from training.data.attribution import attribution_text, together
-from training.data.dataset import STYLES, Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
 from training.data.provenance import History, tokens_of
+from training.data.tokenizer import STYLES, make_tokenizer, vocabulary_entries
 from training.model.archive_facts import NO_FACTS, facts_of
 from training.model.checkpoints import history_of, load_checkpoint
 from training.model.loss import nats_per_note

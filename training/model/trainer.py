@@ -33,8 +33,9 @@ from tqdm import tqdm
 from music.inputs import PAD_ID
 from music.tracker import Vocabulary
 from training.data import provenance
-from training.data.dataset import Dataset, make_tokenizer, vocabulary_entries
+from training.data.dataset import Dataset
 from training.data.provenance import History
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.checkpoints import history_of, load_checkpoint
 from training.model.loss import nats_per_note, on_device, summed_loss
 from training.model.model import ModelConfig, MusicModel

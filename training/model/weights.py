@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from training.data import provenance
-from training.data.dataset import make_tokenizer, vocabulary_entries
 from training.data.provenance import History
+from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.checkpoints import history_of, load_checkpoint
 from training.model.model import ModelConfig, MusicModel
 
