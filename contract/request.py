@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import re
-import reprlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from contract.bundle import Bundle
 from contract.errors import EventError, TokensError
+from contract.field import FROM_BUNDLE, Field, flag, integer, number, one_of, short
 
 SEED_LIMIT = 2**32
 LONGEST = 1.15  # times duration_s: no piece is longer
@@ -79,37 +77,6 @@ class Request:
         return {k: v for k, v in asdict(self).items() if v or k not in left_out}
 
 
-Parser = Callable[[object, Bundle], Any]
-
-
-def _integer(low: int, high: int) -> Parser:
-    def parse(value: object, _bundle: Bundle) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError
-        return value
-
-    return parse
-
-
-def _number(in_range: Callable[[int | float], bool]) -> Parser:
-    def parse(value: object, _bundle: Bundle) -> float:
-        # Compared before float(): an integer may be too large for a float; NaN is in no range.
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not in_range(value):
-            raise ValueError
-        return float(value) + 0.0  # -0.0 becomes 0.0: one request, one text
-
-    return parse
-
-
-def _one_of(values: Callable[[Bundle], list[str]]) -> Parser:
-    def parse(value: object, bundle: Bundle) -> str:
-        if not isinstance(value, str) or value not in values(bundle):
-            raise ValueError
-        return value
-
-    return parse
-
-
 def _prompt(value: object, _bundle: Bundle) -> str:
     if value in ("previous", "fresh"):
         return str(value)
@@ -133,7 +100,7 @@ def _form(value: object, _bundle: Bundle) -> str:
 
 def _tempo(value: object, bundle: Bundle) -> float:
     return nearest_tempo(
-        _number(lambda x: TEMPO_RANGE[0] <= x <= TEMPO_RANGE[1])(value, bundle), bundle
+        number(lambda x: TEMPO_RANGE[0] <= x <= TEMPO_RANGE[1])(value, bundle), bundle
     )
 
 
@@ -146,53 +113,12 @@ def _date(value: object, _bundle: Bundle) -> str:
     return value[:10]
 
 
-def _flag(value: object, _bundle: Bundle) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError  # noqa: TRY004 - as the other parsers
-    return value
-
-
 def _styles(bundle: Bundle) -> list[str]:
     return list(bundle.styles)
 
 
 def _metres(bundle: Bundle) -> list[str]:
     return [value for kind, value in bundle.vocabulary if kind == "TimeSig"]
-
-
-FROM_BUNDLE = object()  # as a default: what the bundle says under "sampling"
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of the event.
-
-    Attributes:
-        parse: the value as the request has it; raises ValueError for one that is not accepted.
-        accepts: which are, in words; of "must be ..." in an error.
-        help: what the field is for.
-        default: the value of an event without the field, or in words what it is then.
-        option: the type of run.sh's option of this name; None where it has none.
-    """
-
-    name: str
-    parse: Parser
-    accepts: str | Callable[[Bundle], str]
-    help: str
-    default: Any = None
-    default_text: str = ""
-    option: Callable[[str], Any] | None = None
-
-    def accepted(self, bundle: Bundle) -> str:
-        return self.accepts if isinstance(self.accepts, str) else self.accepts(bundle)
-
-    def default_of(self, bundle: Bundle) -> Any:
-        if self.default is FROM_BUNDLE:
-            return self.parse(bundle.sampling[self.name], bundle)
-        return self.default
-
-    def default_in_words(self, bundle: Bundle) -> str:
-        return self.default_text or json.dumps(self.default_of(bundle))
 
 
 FIELDS = (
@@ -207,7 +133,7 @@ FIELDS = (
     ),
     Field(
         "style",
-        _one_of(_styles),
+        one_of(_styles),
         lambda bundle: f"one of {', '.join(_styles(bundle))}",
         "the style",
         default_text="drawn, as often as the archive has it",
@@ -215,7 +141,7 @@ FIELDS = (
     ),
     Field(
         "metre",
-        _one_of(_metres),
+        one_of(_metres),
         lambda bundle: f"one of {', '.join(_metres(bundle))}",
         "the metre",
         default_text="drawn with the style",
@@ -240,7 +166,7 @@ FIELDS = (
     ),
     Field(
         "duration_s",
-        _number(lambda x: 5 <= x <= 3600),
+        number(lambda x: 5 <= x <= 3600),
         "a number from 5 to 3600",
         "seconds that the piece should last; it ends within 15 % of them",
         default=FROM_BUNDLE,
@@ -248,7 +174,7 @@ FIELDS = (
     ),
     Field(
         "seed",
-        _integer(0, SEED_LIMIT - 1),
+        integer(0, SEED_LIMIT - 1),
         f"an integer from 0 to {SEED_LIMIT - 1}",
         "what is drawn follows from it: the same seed makes the same piece",
         default_text="from the date",
@@ -256,7 +182,7 @@ FIELDS = (
     ),
     Field(
         "temperature",
-        _number(lambda x: 0 <= x <= 2),
+        number(lambda x: 0 <= x <= 2),
         "a number from 0 to 2 (0 takes the likeliest token)",
         "how readily the unlikely is drawn",
         default=FROM_BUNDLE,
@@ -264,7 +190,7 @@ FIELDS = (
     ),
     Field(
         "top_p",
-        _number(lambda x: 0 < x <= 1),
+        number(lambda x: 0 < x <= 1),
         "a number above 0 and up to 1 (1 is off)",
         "draw only from the likeliest tokens that together have this probability",
         default=FROM_BUNDLE,
@@ -272,7 +198,7 @@ FIELDS = (
     ),
     Field(
         "top_k",
-        _integer(0, 1000),
+        integer(0, 1000),
         "an integer from 0 to 1000 (0 is off)",
         "draw only from so many likeliest tokens",
         default=FROM_BUNDLE,
@@ -280,7 +206,7 @@ FIELDS = (
     ),
     Field(
         "min_p",
-        _number(lambda x: 0 <= x < 1),
+        number(lambda x: 0 <= x < 1),
         "a number from 0 to below 1 (0 is off)",
         "draw only from tokens with at least this share of the likeliest one's probability",
         default=FROM_BUNDLE,
@@ -288,7 +214,7 @@ FIELDS = (
     ),
     Field(
         "candidates",
-        _integer(1, MOST_CANDIDATES),
+        integer(1, MOST_CANDIDATES),
         f"an integer from 1 to {MOST_CANDIDATES}",
         "how many pieces are begun; the best of them is kept",
         default=FROM_BUNDLE,
@@ -296,7 +222,7 @@ FIELDS = (
     ),
     Field(
         "budget_end",
-        _one_of(lambda _bundle: list(BUDGET_ENDS)),
+        one_of(lambda _bundle: list(BUDGET_ENDS)),
         f"one of {', '.join(BUDGET_ENDS)}",
         "when the function's time ends before the piece does: continue it in another call, or "
         "close it at its last bar line",
@@ -313,7 +239,7 @@ FIELDS = (
     ),
     Field(
         "pieces",
-        _integer(1, MOST_PIECES),
+        integer(1, MOST_PIECES),
         f"an integer from 1 to {MOST_PIECES}",
         "make a batch of so many pieces, beside the daily one",
         default_text="none: the daily piece",
@@ -321,14 +247,14 @@ FIELDS = (
     ),
     Field(
         "piece",
-        _integer(1, MOST_PIECES),
+        integer(1, MOST_PIECES),
         "an integer from 1 to pieces",
         "make this one of the batch alone, the very piece that the batch has",
         default_text="none: all of them",
     ),
     Field(
         "trial",
-        _flag,
+        flag,
         "true or false",
         "keep the piece under trial/, apart from the daily ones, and count it in no metric",
         default=False,
@@ -343,11 +269,11 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
     Raises EventError, whose message names the field, what it got and what it accepts.
     """
     if not isinstance(event, dict):
-        raise EventError(f"the event must be an object, got {_short(event)}")
+        raise EventError(f"the event must be an object, got {short(event)}")
     known = [field.name for field in FIELDS]
     unknown = [name for name in event if name not in known and name not in WITHOUT_EFFECT]
     if unknown:
-        raise EventError(f"unknown field {_short(unknown[0])}; known are {', '.join(known)}")
+        raise EventError(f"unknown field {short(unknown[0])}; known are {', '.join(known)}")
     values: dict[str, Any] = {}
     for field in FIELDS:
         value = event.get(field.name)
@@ -368,7 +294,7 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
             values["date"] = _date(started, bundle)
         except ValueError as error:
             raise TokensError(
-                f"execution.started must be an ISO timestamp, got {_short(started)}: the state "
+                f"execution.started must be an ISO timestamp, got {short(started)}: the state "
                 "machine fills it in"
             ) from error
     if values["seed"] is None:
@@ -404,10 +330,4 @@ def nearest_tempo(tempo: float, bundle: Bundle) -> float:
 
 
 def _refused(name: str, accepted: str, value: object) -> EventError:
-    return EventError(f"{name} must be {accepted}, got {_short(value)}")
-
-
-def _short(value: object) -> str:
-    """A printable form of at most 60 characters, whatever the event held."""
-    text = reprlib.repr(value).encode("ascii", "backslashreplace").decode("ascii")
-    return text if len(text) <= 60 else text[:57] + "..."
+    return EventError(f"{name} must be {accepted}, got {short(value)}")
