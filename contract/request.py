@@ -28,8 +28,9 @@ DRAWN, UNPLANNED = "drawn", "none"
 BUDGET_ENDS = ("continue", "close")
 EARLIEST_DATE = datetime.date(1970, 1, 1)
 # Fields that are accepted and have no effect: by the first, Step Functions' console links an
-# execution that another started; saved events may still have the second, of an earlier version.
-WITHOUT_EFFECT = ("AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID", "recall")
+# execution that another started; the console fills the second into a new execution's input; saved
+# events may still have the third, of an earlier version.
+WITHOUT_EFFECT = ("AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID", "Comment", "recall")
 
 _PROMPT_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/prompts/[^\x00-\x1f\x7f]+\.mid")
 _LETTERS = re.compile(r"[A-Z]{1,32}")
