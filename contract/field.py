@@ -71,7 +71,7 @@ class Field:
     help: str
     default: Any = None
     default_text: str = ""
-    option: Callable[[str], Any] | None = None
+    option: type[str | int | float] | None = None
 
     def accepted(self, bundle: Bundle) -> str:
         return self.accepts if isinstance(self.accepts, str) else self.accepts(bundle)

@@ -169,7 +169,7 @@ FIELDS = (
         "duration_s",
         number(lambda x: 5 <= x <= 3600),
         "a number from 5 to 3600",
-        "seconds that the piece should last; it ends within 15 % of them",
+        "seconds that the piece should last; it ends at a bar line, never after 1.15 times as much",
         default=FROM_BUNDLE,
         option=float,
     ),

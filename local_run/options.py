@@ -26,17 +26,19 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         epilog="The last line of the output is one JSON object with the facts about the piece.",
     )
     event = parser.add_argument_group(
-        "the piece", "fields of the event, of which docs/event.md says which values they take"
+        "the piece", "fields of the event; docs/event.md has the styles and metres, too"
     )
     for field in FIELDS:
         if field.option is not None:
             default = field.default_text or (
                 field.default if isinstance(field.default, str) else "the model's"
             )
+            accepts = f"; accepts {field.accepts}" if isinstance(field.accepts, str) else ""
             event.add_argument(
                 f"--{field.name.replace('_', '-')}",
                 type=field.option,
-                help=f"{field.help} (default: {default})".replace("%", "%%"),
+                metavar=field.option.__name__.upper(),
+                help=f"{field.help}{accepts} (default: {default})".replace("%", "%%"),
             )
     own = parser.add_argument_group(
         "this run", "--prompt may also name a .mid file on this machine, which the piece continues"
