@@ -54,7 +54,6 @@ def handler(event: object, context: Any) -> dict[str, Any]:
         job = before_first_call(job, composer, load_store)
     made = job.generation
     assert made is not None
-    composer.check(job.prompt_ids, "job.prompt.ids")
     composer.check(made.motif_ids, "job.generation.motif_ids")
     candidates = candidates_of(job, load_store)
     budget_s = context.get_remaining_time_in_millis() / 1000
