@@ -275,5 +275,5 @@ say "schedule       $name-daily, $schedule, $timezone"
 say "alarms         $topic_arn"
 say "console        $console/states/home?region=$region#/statemachines/view/$state_machine_arn"
 say "dashboard      $console/cloudwatch/home?region=$region#dashboards/dashboard/$name"
-say "a month        about a cent; see 'What it costs' in README.md"
+say "a month        about a cent; see 'What it costs' in docs/deploy.md"
 finish

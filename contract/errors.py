@@ -1,7 +1,7 @@
 """One exception class per cause that a caller can act on.
 
-Step Functions sees the class name as the name of the error, so the names here are the ones
-that statemachine.asl.json retries and catches. Depends on none of the code that raises them.
+Step Functions sees the class name as the name of the error, and fails the execution
+under it. Only `StorageError` is retried. Depends on none of the code that raises them.
 """
 
 

@@ -1,7 +1,8 @@
 """Cleans all MIDI that the model reads, training data and prompts alike, in the same way.
 
 A cleaned score holds only what the tokenizer can encode: twelve instrument families, one tempo,
-a grid of twelve ticks a beat, and the metres in METRES. Depends on neither files nor tokens.
+a grid of twelve ticks a quarter note, and the metres in METRES. Depends on neither files nor
+tokens.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ FAMILIES: dict[int, tuple[int, ...]] = {
     52: (52, 53, 54, 91),  # choir: choirs and voices, choir pad
     60: (*range(56, 64),),  # French horn: brass
     68: (*range(64, 72), 109, 111),  # oboe: saxophones, reeds, bagpipe, shanai
-    73: (*range(72, 80), *range(80, 88)),  # flute: pipes; synthesiser leads (single lines)
+    73: (*range(72, 80), *range(80, 88)),  # flute: pipes; synthesizer leads (single lines)
 }
 # Not in any family, hence dropped like drums: 113 and 115-127, which have no clear pitch.
 FAMILY_OF = {program: family for family, members in FAMILIES.items() for program in members}
@@ -54,7 +55,7 @@ IntArray = NDArray[np.int64]
 
 
 def clean_score(score: ScoreTick) -> ScoreTick | None:
-    """A cleaned copy of `score` at 12 ticks a beat, or None if no note is left.
+    """A cleaned copy of `score` at 12 ticks a quarter note, or None if no note is left.
 
     Drums, unpitched programs and pitches outside 24..103 are dropped, and each program becomes
     that of its family in FAMILIES. Notes lie on the grid, last 1 to 192 ticks, and are sorted by

@@ -51,10 +51,7 @@ class Parts:
 
 @functools.cache
 def load_parts() -> Parts:
-    """Load the parts in the first call rather than in the init phase.
-
-    A message that is refused needs none of them.
-    """
+    """Loads the parts in the first call, not in the init phase: so an error keeps its own name."""
     import boto3
     from botocore.config import Config
 

@@ -26,7 +26,7 @@ STRONG = {1: 1.0, 2: 0.5, 4: 0.25, 3: 0.25}
 class Reading:
     """What was read.
 
-    raw: the score in the file, repaired. score: cleaned, at 12 ticks a beat; None if no note is
+    raw: the score in the file, repaired. score: cleaned, at 12 ticks a quarter; None if no note is
     left. on_grid: share of the raw onsets that are near the grid. repairs: what was repaired, in
     words.
     """

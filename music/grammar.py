@@ -165,25 +165,6 @@ class Grammar:
         """The ids of an array that `choices` returned, as a set for fast look-up."""
         return self._members.get(id(choices)) or frozenset(choices.tolist())
 
-    def mask(
-        self,
-        logits: NDArray[np.float32],
-        state: MusicState,
-        out: NDArray[np.float32],
-        may_end: bool = False,
-    ) -> NDArray[np.float32]:
-        """Writes ``logits`` into ``out`` [vocabulary] with -inf for every id that may not follow.
-
-        Raises:
-            ValueError: as `choices`.
-        """
-        ids = self.choices(state, may_end)
-        out.fill(-np.inf)
-        out[ids] = logits[ids]
-        for token in self.struck(state):
-            out[token] = -np.inf
-        return out
-
     def struck(self, state: MusicState) -> Iterator[int]:
         """Pitch ids that sound now in the current program, so must not be struck again."""
         sounding = state.sounding_by_program.get(state.program, 0)

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "music": set[str](),
     "generate_tokens": FUNCTIONS,
     "midi_save": FUNCTIONS,
-    # Of the functions: the one reader of MIDI; and the composer, for what tries a bundle.
+    # Of the functions: the reader and the writer of MIDI; the composer, for what tries a bundle.
     "training": {*FUNCTIONS, "midi_save", "generate_tokens"},
     "deploy": {"contract"},
     "local_aws": set[str](),
@@ -49,6 +49,9 @@ def test_a_folder_imports_only_what_the_design_says(folder: str) -> None:
         place = str(path.relative_to(ROOT))
         if folder == "training" and not place.startswith(TRY_A_BUNDLE):
             may = may - {"generate_tokens"}
+        if folder == "training":
+            of_midi_save = set(re.findall(r"from midi_save\.(\w+) ", path.read_text()))
+            assert of_midi_save <= {"clean", "midi_file", "reading", "detokenize"}, place
         assert imported(path) & ours <= may, place
 
 

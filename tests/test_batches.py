@@ -80,8 +80,10 @@ def test_a_piece_that_fails_again_is_reported_and_the_others_are_made(machine: M
         "2-1": "FAILED",
         "3-0": "SUCCEEDED",
     }
-    assert ended["cause"].startswith("2 of 3 pieces were made, but not [2]: see their executions")
-    assert f"{ended['name']}-PIECE-1" in ended["cause"] and "date 2026-03-01" in ended["cause"]
+    assert ended["cause"].startswith("2 of 3 pieces were made, but not [2]: see the executions ")
+    assert (
+        f"{ended['name']}-PIECE-0 and -1" in ended["cause"] and "date 2026-03-01" in ended["cause"]
+    )
     failed = machine.aws.client("stepfunctions").describe_execution(
         executionArn=f"{ended['executionArn']}-2-1"
     )

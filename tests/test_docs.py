@@ -47,7 +47,7 @@ def test_every_option_that_is_named_is_one(page: Path, command: str) -> None:
     help_text = options_of(command)
     for line in re.findall(rf"{re.escape(command)} ([^#`\n]*)", page.read_text()):
         for option in re.findall(r"--[a-z-]+", line):
-            assert option in help_text, f"{command} {option}"
+            assert option in help_text.split(), f"{command} {option}"
 
 
 def options_of(command: str) -> str:
@@ -60,6 +60,16 @@ def options_of(command: str) -> str:
         [str(ROOT / "deploy.sh"), "--help"], capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+def test_what_the_deployer_tells_people_to_read_is_there() -> None:
+    for path in (ROOT / "deploy.sh", *sorted((ROOT / "deploy").iterdir())):
+        text = path.read_text() if path.is_file() else ""
+        assert "README" not in text, path
+        for page in re.findall(r"docs/[a-z-]+\.md", text):
+            assert (ROOT / page).exists(), page
+        for heading, page in re.findall(r"'([A-Z][\w ]+)' in (docs/[a-z-]+\.md)", text):
+            assert f"## {heading}" in (ROOT / page).read_text(), heading
 
 
 def test_the_readme_fits_a_screen() -> None:

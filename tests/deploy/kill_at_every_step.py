@@ -69,7 +69,7 @@ def undisturbed(site: Site) -> tuple[Any, list[Call]]:
 
 
 def chain(site: Site, *, each_operation: bool = False) -> tuple[Any, list[str]]:
-    """Runs that go on from one another. Each is killed right after its first write at which none
+    """Runs that each continue the one before, killed right after the first write at which none
     was killed before (with `each_operation`: its first of that operation, whatever it made), until
     one ends by itself. Returns what they made of the account, and where they were killed.
     """

@@ -23,7 +23,7 @@ from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.evaluation import baseline
 from training.evaluation.baseline import (
     OriginalConfig,
-    SeedModel,
+    OriginalModel,
     draw,
     nats_per_note,
     sample,
@@ -60,7 +60,7 @@ def ticking() -> Callable[[], float]:
 
 def tiny_run(
     corpus: Corpus, seconds: float, path: Path, config: OriginalConfig = TINY
-) -> SeedModel:
+) -> OriginalModel:
     return train(corpus, config, seconds, path, compile_model=False, clock=ticking())[0]
 
 
@@ -145,7 +145,7 @@ def test_windows_count_every_target_once_and_see_half_a_window_before(
 
 
 def test_a_model_that_knows_nothing_needs_log_v_nats_a_token(corpus: Corpus) -> None:
-    model = SeedModel(TINY)
+    model = OriginalModel(TINY)
     torch.nn.init.zeros_(model.token.weight)  # also the head: all logits are 0
     facts = nats_per_note(model, corpus, TINY.context, corpus.validation)
     per_token = np.log(TINY.vocabulary)
@@ -157,7 +157,7 @@ def test_a_model_that_knows_nothing_needs_log_v_nats_a_token(corpus: Corpus) -> 
 
 
 def test_the_model_does_not_see_the_future() -> None:
-    model = SeedModel(TINY).eval()
+    model = OriginalModel(TINY).eval()
     ids = torch.arange(20)[None]
     changed = ids.clone()
     changed[0, 12:] += 30
@@ -197,7 +197,7 @@ def test_a_window_that_would_leave_the_keyboard_keeps_its_key(corpus: Corpus) ->
 def test_training_lowers_the_loss_until_the_budget_is_spent(corpus: Corpus, tmp_path: Path) -> None:
     torch.manual_seed(0)
     held = corpus.validation
-    before = nats_per_note(SeedModel(TINY), corpus, TINY.context, held)["nats_per_note"]
+    before = nats_per_note(OriginalModel(TINY), corpus, TINY.context, held)["nats_per_note"]
     config = replace(TINY, warmup_steps=5)
     model, spent = train(
         corpus, config, 60, tmp_path / "m.pt", compile_model=False, clock=ticking()
@@ -251,7 +251,7 @@ def test_a_checkpoint_of_another_run_is_refused(corpus: Corpus, tmp_path: Path) 
             tiny_run(run[0], run[1], path, run[2])
 
 
-class Scripted(SeedModel):
+class Scripted(OriginalModel):
     """Plays one note a beat, always the same five tokens, and ends the piece after each.
 
     Every other time it ends it at once, so that pieces sampled together get out of step.

@@ -58,7 +58,7 @@ def test_a_piece_is_rendered_by_what_is_installed(
     bank.write_bytes(b"")
     monkeypatch.setenv("SOUNDFONT", str(bank))
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    assert listening.render(midi) is None, "no synthesiser"
+    assert listening.render(midi) is None, "no synthesizer"
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     wav = listening.render(midi)
     assert wav == tmp_path / "a.wav" and str(bank) in wav.read_text()

@@ -191,7 +191,7 @@ def test_a_dataset_without_test_pieces_is_refused_and_made_again(
     with np.load(path) as arrays:
         older = {name: arrays[name] for name in arrays if name != "test"}
     np.savez(path, **older)
-    with pytest.raises(ValueError, match=r"without test: run dataset.py again"):
+    with pytest.raises(ValueError, match=r"without test: run training.data.dataset again"):
         Dataset.load(path)
     capsys.readouterr()
     prepare([archive], path)

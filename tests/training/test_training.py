@@ -251,6 +251,10 @@ def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: 
         assert torch.allclose(tensor, ends[1][name], atol=rounding), name
 
 
+def test_the_weights_of_the_long_run_are_where_the_command_keeps_them() -> None:
+    assert load_weights(weights.GOING_ON)[0].config.layers == 4
+
+
 def test_going_on_from_a_bundles_weights_begins_where_they_are(
     dataset: Dataset, tmp_path: Path
 ) -> None:

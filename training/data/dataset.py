@@ -33,7 +33,7 @@ from midi_save import reading as reading_module
 from midi_save.reading import ON_GRID_SHARE, read_score
 from music import grammar as grammar_module
 from music import inputs as inputs_module
-from music import tracker as state_module
+from music import tracker as tracker_module
 from music.grammar import REMI_TRANSITIONS, Grammar
 from music.inputs import TRACKED, Recorder, Tracked
 from music.tracker import KINDS, MusicState, Vocabulary
@@ -187,7 +187,7 @@ class Dataset:
             if missing := {*names, *TRACKED} - set(arrays.files):
                 raise ValueError(
                     f"{path} was written by another version, without {', '.join(sorted(missing))}: "
-                    "run dataset.py again, or give another --dataset"
+                    "run training.data.dataset again, or give another --dataset"
                 )
             fields = {k: arrays[k] for k in names}
             fields["credits"] = json.loads(str(fields["credits"]))
@@ -336,7 +336,7 @@ def _fingerprint(sources: list[Source]) -> str:
         midi_file_module,
         reading_module,
         inputs_module,
-        state_module,
+        tracker_module,
         grammar_module,
     )
     code = (__file__, *(module.__file__ for module in modules))
@@ -368,7 +368,7 @@ def main() -> None:
     parser.add_argument(
         "--held-out",
         type=Path,
-        help="copy the held-out files here, to validation/ and test/, for evaluate.py",
+        help="copy the held-out files here, to validation/ and test/, for the evaluation",
     )
     a = parser.parse_args()
     try:

@@ -91,5 +91,5 @@ def require_test(arrays: Container[str], dataset: Path) -> None:
     if "test" not in arrays:
         raise ValueError(
             f"{dataset} was written by an older version, without test pieces: "
-            "run dataset.py again, or give another --dataset"
+            "run training.data.dataset again, or give another --dataset"
         )

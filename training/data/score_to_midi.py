@@ -1,8 +1,8 @@
 """Turns a score that music21 reads into MIDI: repeats unfolded, bar lines on the metre.
 
 In MIDI, bar lines are only where the metre puts them. So a pickup gets a rest before it, and a bar
-that is shorter or longer than its metre says gets a metre of its own length. Needs music21, which
-is not pinned, as only fetching needs it. Depends on neither the scores' places nor their licences.
+that is shorter or longer than its metre says gets a metre of its own length. Needs music21.
+Depends on neither the scores' places nor their licences.
 """
 
 from __future__ import annotations

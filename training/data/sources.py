@@ -167,7 +167,7 @@ def _download(url: str, target: Path) -> str:
                 return "absent"
             if attempt == ATTEMPTS:
                 raise FetchError(
-                    f"{url} cannot be fetched ({error}): run this again to go on, or download "
+                    f"{url} cannot be fetched ({error}): run this again to continue, or download "
                     "the files yourself and give their folder to training.data.dataset --data"
                 ) from error
             time.sleep(2**attempt)

@@ -69,7 +69,7 @@ class OriginalConfig:
         return min(1.0, (step + 1) / self.warmup_steps) * max(self.final_rate, decayed)
 
 
-class SeedBlock(nn.Module):
+class OriginalBlock(nn.Module):
     """Attention, then a GELU MLP, each with a LayerNorm before it and a residual connection."""
 
     def __init__(self, config: OriginalConfig) -> None:
@@ -91,14 +91,14 @@ class SeedBlock(nn.Module):
         return x + added
 
 
-class SeedModel(nn.Module):
+class OriginalModel(nn.Module):
     """A decoder like nanoGPT's (github.com/karpathy/nanoGPT), its head tied to the embedding."""
 
     def __init__(self, config: OriginalConfig) -> None:
         super().__init__()
         self.token = nn.Embedding(config.vocabulary, config.channels)
         self.position = nn.Embedding(config.context, config.channels)
-        self.blocks = nn.ModuleList(SeedBlock(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(OriginalBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.channels)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
@@ -116,7 +116,7 @@ class SeedModel(nn.Module):
         return functional.linear(self.norm(x), self.token.weight)
 
 
-def _loss(model: SeedModel, rows: Tensor) -> Tensor:
+def _loss(model: OriginalModel, rows: Tensor) -> Tensor:
     """Mean nats per token of rows int64 [B, T + 1]; PAD is no target."""
     logits = model(rows[:, :-1])
     return functional.cross_entropy(
@@ -159,7 +159,7 @@ def train(
     compile_model: bool = True,
     clock: Callable[[], float] = time.process_time,
     checkpoint_s: float = 120.0,
-) -> tuple[SeedModel, dict[str, Any]]:
+) -> tuple[OriginalModel, dict[str, Any]]:
     """Trains until ``budget_s`` of ``clock`` are spent; resumes from ``checkpoint`` if it exists.
 
     Returns the model, and the steps and seconds that went into it.
@@ -169,7 +169,7 @@ def train(
     """
     torch.manual_seed(config.seed)
     torch.set_flush_denormal(True)
-    model = SeedModel(config)
+    model = OriginalModel(config)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.ndim == 2]},
         {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
@@ -239,7 +239,7 @@ def train(
 
 @torch.no_grad()
 def nats_per_note(
-    model: SeedModel, corpus: Corpus, context: int, held_out: NDArray[np.bool_]
+    model: OriginalModel, corpus: Corpus, context: int, held_out: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """Summed negative log-likelihood of the first minutes, per note; also without velocity tokens.
 
@@ -272,7 +272,7 @@ def nats_per_note(
 
 @torch.no_grad()
 def sample(
-    model: SeedModel, context: int, count: int, seconds: float, seed: int = 0
+    model: OriginalModel, context: int, count: int, seconds: float, seed: int = 0
 ) -> list[list[int]]:
     """Samples ``count`` pieces of ``seconds`` in one batch: temperature 1, no mask, no cut-off.
 
@@ -314,7 +314,13 @@ def main() -> None:
         "line of the output is one JSON object."
     )
     add = parser.add_argument
-    add("--data", type=Path, action="append", required=True, help="folder of MIDI, as dataset.py's")
+    add(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        help="folder of MIDI, as for the data set",
+    )
     add("--dataset", type=Path, default=Path("build/dataset.npz"), help="says which pieces to use")
     add("--checkpoint", type=Path, default=Path("build/baseline.pt"), help="continued if there")
     add("--cpu-minutes", type=float, default=60.0, help="CPU time to train for; default 60")

@@ -140,7 +140,7 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
     if [source.path.name for source, _ in kept] != names.tolist():
         raise ValueError(
             f"--data holds {len(kept)} usable pieces, other than the {len(names)} of {dataset}: "
-            "give the folders that dataset.py was given, or run it again"
+            "give the folders that the data set was made of, or make it again"
         )
     tokenizer = original_tokenizer()
     pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, (ids, _) in kept]

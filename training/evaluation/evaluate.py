@@ -293,7 +293,7 @@ def main() -> None:
     for name in ("top-k", "candidates"):
         parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
     parser.add_argument(
-        "--dataset", type=Path, help="dataset.py's, in whose training pieces shared runs are sought"
+        "--dataset", type=Path, help="data set in whose training pieces shared runs are sought"
     )
     parser.add_argument(
         "--plot", type=Path, help="PNG of the features; one of the lag curve beside"

@@ -99,7 +99,7 @@ def main() -> None:
         "--dataset",
         type=Path,
         default=Path("build/dataset.npz"),
-        help="dataset.py's, whose training pieces are read (default: %(default)s)",
+        help="made by training.data.dataset, whose training pieces are read (default: %(default)s)",
     )
     a = parser.parse_args()
     try:

@@ -103,7 +103,7 @@ def _compared(evaluation: Mapping[str, Any]) -> str:
     )
     return f"""
 {pieces["generated"]} samples of {evaluation["seconds"]:g} s against {pieces["real"]} held-out pieces (for these, OA is that of one half
-against the other), by `evaluate.py`, which also gives {_shown(evaluation["nats_per_note"])} nats per note through the
+against the other), by `training.evaluation.evaluate`, which also gives {_shown(evaluation["nats_per_note"])} nats per note through the
 released graph:
 
 | mean over the pieces | model | real |

@@ -23,7 +23,7 @@ from training.model.checkpoints import history_of, load_checkpoint
 from training.model.model import ModelConfig, MusicModel
 
 WEIGHTS_FILE = "weights.npz"
-GOING_ON = Path(__file__).with_name("going-on.npz")
+GOING_ON = Path(__file__).parents[1] / "going-on.npz"
 CONFIG, HISTORY = "config", "history"  # arrays that hold JSON instead of weights
 
 
