@@ -19,7 +19,7 @@ from generate_tokens.stasis import Stasis
 from generate_tokens.variety import Variety
 from generate_tokens.voices import Voices
 from music.form import LastChord, Plan
-from music.inputs import PAD_ID, TICK, Inputs, Recorder
+from music.inputs import TICK, Inputs, Recorder
 from music.memory import CopyWeights, Memory
 from music.tracker import (
     BAR,
@@ -69,8 +69,7 @@ class TokenSequence:
         self.ending = Ending(vocabulary, plan.ending if plan else LastChord())
         self.voices = Voices() if in_voices else None
         self.left: int | None = None
-        # The body with three ids before it, so that every id of the body has three before it.
-        self._told = [PAD_ID, bos, style]
+        self._prefix = [bos, style]
         self._recorder = Recorder(vocabulary)
         self._duration_s: float | None = None
         self._pitches = vocabulary.pitches
@@ -103,7 +102,6 @@ class TokenSequence:
                 self.ending.strike(int(pitch), int(ticks), state)
         self.memory.step(token, state)
         self.body.append(token)
-        self._told.append(token)
         # The number of bars left changes only at a bar line, or with the length of a bar.
         if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):
             self.left = state.bars_left(self._duration_s)
@@ -129,15 +127,13 @@ class TokenSequence:
         From now on the ticks of `put` count from the same token, ``body[start]``.
         """
         self._origin_tick = self._recorder.rows[start][TICK] if start < stop else 0
-        ids = np.array(self._told[1 : 1 + PREFIX] + self.body[start:stop], np.int64)
+        ids = np.array(self._prefix + self.body[start:stop], np.int64)
         return Inputs.of_window(ids, self._recorder.tracked(start, stop, PREFIX), self._pitches)
 
     def put(self, decoder: Decoder, slot: int, index: int) -> None:
         """Sets ``body[index]`` as the token that the decoder's next step takes in ``slot``."""
         row = self._recorder.rows[index]
-        three, two, one, token = self._told[index : index + 4]  # the last is ``body[index]``
-        before = {"one_before": one, "two_before": two, "three_before": three}
-        decoder.put(slot, {**row, **before, "ids": token, TICK: row[TICK] - self._origin_tick})
+        decoder.put(slot, {**row, "ids": self.body[index], TICK: row[TICK] - self._origin_tick})
 
 
 class Batch:

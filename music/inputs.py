@@ -58,19 +58,14 @@ Told = dict[str, int]
 class Inputs:
     """The model's inputs for a window of T tokens. Every field but ``tick`` is a graph input.
 
-    ids: int64 [T]. one_before, two_before, three_before: int64 [T], the ids one to three places
-    before each token in the window, `PAD_ID` before the window's first. With them, attention in one
-    layer can find where the music was like this before (LOG.md: 9 % fewer nats after 2.8M tokens,
-    but none after 10M). position_in_bar, current_program, place_in_form: int64 [T], as in
-    `Tracked`. sounding_now: float32 [T, pitches], zeros and ones. tick: float32 [T], counted from
-    the first token of the piece in the window; it sets the rotary angles by which the attention's
-    queries and keys are turned.
+    ids: int64 [T]. position_in_bar, current_program, place_in_form: int64 [T], as in `Tracked`.
+    sounding_now: float32 [T, pitches], zeros and ones. tick: float32 [T], counted from the first
+    token of the piece in the window; it sets the rotary angles by which the attention's queries and
+    keys are turned. The ids before a token are no inputs: they gained nothing after 10M tokens
+    (LOG.md).
     """
 
     ids: NDArray[np.int64]
-    one_before: NDArray[np.int64]
-    two_before: NDArray[np.int64]
-    three_before: NDArray[np.int64]
     position_in_bar: NDArray[np.int64]
     current_program: NDArray[np.int64]
     place_in_form: NDArray[np.int64]
@@ -80,15 +75,8 @@ class Inputs:
     @classmethod
     def of_window(cls, ids: NDArray[np.int64], tracked: Tracked, pitches: int) -> Inputs:
         """The inputs of a whole window; ``tracked.tick`` must count from the window's origin."""
-        # Ids a b c d, padded to 0 0 0 a b c d: one_before is 0 a b c, two_before is 0 0 a b.
-        padded = np.concatenate((np.full(len(BEFORE), PAD_ID, np.int64), ids))
-        before = {
-            name: padded[len(BEFORE) - back : len(padded) - back]
-            for back, name in enumerate(BEFORE, start=1)
-        }
         return cls(
             ids=np.asarray(ids, np.int64),
-            **before,
             position_in_bar=tracked.position_in_bar.astype(np.int64),
             current_program=tracked.current_program.astype(np.int64),
             place_in_form=tracked.place_in_form.astype(np.int64),
@@ -117,7 +105,6 @@ MULTI_HOT, TICK = "sounding_now", "tick"
 ROTARY_ROW = "rotary_row"  # the graph's input with each token's row in the tables cos and sin
 # The inputs of which each value is the row of a table in the model.
 LOOKED_UP = tuple(name for name in INPUTS if name not in (MULTI_HOT, TICK))
-BEFORE = ("one_before", "two_before", "three_before")
 
 
 def unpack_sounding(packed: NDArray[np.uint8], pitches: int) -> NDArray[np.float32]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from music.inputs import (
-    BEFORE,
     INPUTS,
     LOOKED_UP,
-    PAD_ID,
     Inputs,
     Recorder,
     Tracked,
@@ -31,19 +29,12 @@ def test_the_tracker_gives_one_row_a_token() -> None:
     assert hot.sum() == 1 and hot[6, 60 - VOCABULARY.lowest_pitch] == 1
 
 
-def test_each_token_is_told_with_the_three_before_it() -> None:
-    inputs = Inputs.of_window(np.array(IDS), tracked_of(IDS, VOCABULARY), VOCABULARY.pitches)
-    assert inputs.one_before.tolist() == [PAD_ID, *IDS[:-1]]
-    assert inputs.two_before.tolist() == [PAD_ID] * 2 + IDS[:-2]
-    assert inputs.three_before.tolist() == [PAD_ID] * 3 + IDS[:-3]
-
-
 def test_a_row_is_what_the_arrays_say() -> None:
     inputs = Inputs.of_window(np.array(IDS), tracked_of(IDS, VOCABULARY), VOCABULARY.pitches)
     told = inputs.told(6)
     assert told.keys() == set(INPUTS)
     assert all(told[name] == getattr(inputs, name)[6] for name in LOOKED_UP)
-    assert [told[name] for name in ("ids", *BEFORE)] == IDS[6:2:-1]
+    assert told["ids"] == IDS[6]
     assert (told["tick"], told["sounding_now"]) == (0, 1 << 60 - VOCABULARY.lowest_pitch)
 
 

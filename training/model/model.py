@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from music.inputs import BEFORE, MULTI_HOT, TICK
+from music.inputs import MULTI_HOT, TICK
 from music.tracker import BAR_CLASSES, FORMS, MAX_POSITIONS
 
 EPSILON = 1e-6
@@ -165,10 +165,6 @@ class MusicModel(nn.Module):
         self.position = nn.Embedding(config.positions, c)
         self.program = nn.Embedding(config.programs + 1, c)
         self.sounding = nn.Parameter(torch.randn(config.pitches, c) * 0.02)
-        # The rows of the preceding ids start at zero, so that a model that was trained without
-        # them can learn them.
-        self.before = nn.Parameter(torch.zeros(len(BEFORE), config.vocabulary, c))
-        self.before_meaning = nn.Parameter(torch.zeros(len(BEFORE), self.meanings.shape[1], c))
         self.begun = nn.Embedding(BAR_CLASSES, c)
         self.left = nn.Embedding(BAR_CLASSES, c)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -215,10 +211,8 @@ class MusicModel(nn.Module):
 
     def tables(self) -> dict[str, Tensor]:
         """The embedding table [values, C] of each input that is looked up, by the input's name."""
-        before = self.before + self.meanings @ self.before_meaning  # [3, vocabulary, C]
         return {
             "ids": self.token.weight + self.meanings @ self.meaning,  # also the output head
-            **dict(zip(BEFORE, before, strict=True)),
             "position_in_bar": self.position.weight,
             "current_program": self.program.weight,
             "place_in_form": self.forms(),
