@@ -220,7 +220,7 @@ def test_validation_counts_every_target_of_the_first_minute_once(windows: Window
 
 def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: Path) -> None:
     dataset.save(tmp_path / "set.npz")
-    script = Path(trainer.__file__)
+    script = ["-m", trainer.__name__]
     sizes = {"context": 64, "channels": 64, "layers": 2, "heads": 2, "kv-heads": 2, "hidden": 64}
     options = [f"--{name}={size}" for name, size in sizes.items()]
     ends = []
@@ -239,7 +239,7 @@ def test_two_processes_make_the_step_that_one_makes(dataset: Dataset, tmp_path: 
         ),
     ):
         checkpoint = tmp_path / f"{name}.pt"
-        command = [*launch, str(script), "--dataset", str(tmp_path / "set.npz"), *options]
+        command = [*launch, *script, "--dataset", str(tmp_path / "set.npz"), *options]
         command += ["--checkpoint", str(checkpoint), "--steps=4", "--tokens=512", "--threads=1"]
         command += ["--float32"]  # sums of bfloat16 depend on how a batch is shared
         subprocess.run([*command, "--no-compile"], check=True, capture_output=True)
@@ -304,7 +304,7 @@ def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
     assert rates == sorted(rates, reverse=True) and rates[0] > 0.45 and rates[-1] < 0.01
     checkpoint, kept = tmp_path / "going-on.pt", tmp_path / "going-on.npz"
     train(dataset, small(), SHORT, checkpoint, compile_model=False)
-    command = [sys.executable, weights.__file__, f"--checkpoint={checkpoint}", f"--out={kept}"]
+    command = [sys.executable, "-m", weights.__name__, f"--checkpoint={checkpoint}", f"--out={kept}"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.startswith(f"{kept}: ") and "after 0.0 million tokens" in said
     assert provenance.tokens_of(load_weights(kept)[1]) == SHORT.steps * SHORT.tokens
