@@ -304,7 +304,8 @@ def test_a_long_run_keeps_its_rate_and_a_release_lets_it_fall(
     assert rates == sorted(rates, reverse=True) and rates[0] > 0.45 and rates[-1] < 0.01
     checkpoint, kept = tmp_path / "going-on.pt", tmp_path / "going-on.npz"
     train(dataset, small(), SHORT, checkpoint, compile_model=False)
-    command = [sys.executable, "-m", weights.__name__, f"--checkpoint={checkpoint}", f"--out={kept}"]
+    command = [sys.executable, "-m", weights.__name__]
+    command += [f"--checkpoint={checkpoint}", f"--out={kept}"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.startswith(f"{kept}: ") and "after 0.0 million tokens" in said
     assert provenance.tokens_of(load_weights(kept)[1]) == SHORT.steps * SHORT.tokens
