@@ -58,11 +58,11 @@ class Field:
     """A field of the event.
 
     Attributes:
-        parse: the value as the request has it; raises ValueError for one that is not accepted.
-        accepts: which are, in words; of "must be ..." in an error.
-        help: what the field is for.
-        default: the value of an event without the field, or in words what it is then.
-        option: the type of run.sh's option of this name; None where it has none.
+        parse: turns a value of the event into the request's; raises ValueError if it is refused.
+        accepts: says in words which values are accepted; errors say "must be" before it.
+        help: says what the field is for.
+        default, default_text: the value for an event without the field, or what it is in words.
+        option: the type of run.sh's option of this name; None if run.sh has none.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """How far a piece has come; as it is made, nothing is composed yet.
+    """How far a piece has come. The defaults are those of a piece before its first call.
 
     Attributes:
         continued_from: the date whose motif is taken up, or the prompt's place in S3.

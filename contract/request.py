@@ -151,7 +151,7 @@ FIELDS = (
     Field(
         "tempo",
         _tempo,
-        "a number of quarter notes a minute, from 40 to 250",
+        f"a number of quarter notes a minute, from {TEMPO_RANGE[0]} to {TEMPO_RANGE[1]}",
         "the tempo; the nearest that the model knows is taken",
         default_text="drawn with the style",
         option=float,
