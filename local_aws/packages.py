@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-FILE_MODE, DIRECTORY_MODE = 0o644, 0o755
+FILE_MODE = 0o644
 
 
 class PackageError(RuntimeError):
@@ -99,5 +99,5 @@ def _unpack_member(
 def remove_tree(directory: Path) -> None:
     """Remove a directory with read-only files and folders in it; a missing one is no error."""
     for parent, _, _ in os.walk(directory):
-        Path(parent).chmod(DIRECTORY_MODE)
+        Path(parent).chmod(0o700)  # private, as the whole was
     shutil.rmtree(directory, ignore_errors=True)

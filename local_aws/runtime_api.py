@@ -1,11 +1,14 @@
 """Serves the Lambda Runtime API of one sandbox on 127.0.0.1, to AWS's runtime client.
 
 The client asks for the next invocation and posts its response or its error. Each of these requests
-becomes an `Event` in a queue. Depends on neither processes, limits nor logs.
+becomes an `Event` in a queue. Every process of the machine can reach the port, so each path must
+begin with a secret, which only the client is told: in its environment, which other users cannot
+read. Depends on neither processes, limits nor logs.
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
 import queue
+import secrets
 import socketserver
 import sys
 import threading
@@ -16,6 +19,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
 
 PREFIX = "/2018-06-01/runtime"
+# A program that runs AWS's client as `python -m awslambdaric HANDLER` would. In its environment
+# AWS_LAMBDA_RUNTIME_API is HOST:PORT/SECRET. The native part of the client, which gets invocations
+# and posts results, makes its URLs from that. But `call_rapid`, which reports an error of the init
+# phase, takes it for a host and a port, so the secret is moved to the path there.
+CLIENT = """\
+import runpy
+from awslambdaric.lambda_runtime_client import LambdaRuntimeClient as Client
+
+call_rapid = Client.call_rapid
+
+def call_with_secret(client, method, path, *rest):
+    address, secret = client.lambda_runtime_address.split("/")
+    call_rapid(Client(address), method, f"/{secret}{path}", *rest)
+
+Client.call_rapid = call_with_secret
+runpy.run_module("awslambdaric", run_name="__main__", alter_sys=True)
+"""
+# Python's arguments for it. -P: Python does not look in the current directory; PYTHONPATH has it.
+RUN_CLIENT = ("-P", "-c", CLIENT)
 
 
 class Event(NamedTuple):
@@ -53,8 +75,9 @@ class RuntimeApi:
         self.events: queue.Queue[Event] = queue.Queue()
         self._function_arn = function_arn
         self._invocations: queue.Queue[Invocation | None] = queue.Queue()
+        self._secret = secrets.token_urlsafe()
         self._server = _Server(("127.0.0.1", 0), self._handler_class())
-        self.address = f"127.0.0.1:{self._server.server_port}"
+        self.address = f"127.0.0.1:{self._server.server_port}/{self._secret}"
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         ).start()
@@ -76,6 +99,16 @@ class RuntimeApi:
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name
                 """Print no line per request."""
+
+            def parse_request(self) -> bool:
+                """Refuse a path without the secret, before the body is read; else cut it off."""
+                if not super().parse_request():
+                    return False
+                if not self.path.startswith(f"/{api._secret}/"):
+                    self.send_error(404)
+                    return False
+                self.path = self.path.removeprefix(f"/{api._secret}")
+                return True
 
             def do_GET(self) -> None:
                 if self.path != f"{PREFIX}/invocation/next":

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_aws.host import VERSION, Host
-from local_aws.runtime_api import Event, Invocation, RuntimeApi
+from local_aws.runtime_api import RUN_CLIENT, Event, Invocation, RuntimeApi
 
 INIT_LIMIT_S = 10.0
 RESPONSE_LIMIT_BYTES = 6_291_556
@@ -206,7 +206,7 @@ class Sandbox:
         return host.command(
             binds if host.namespaces else {},
             task,
-            ["-s", "-S", "-m", "awslambdaric", function.handler],
+            ["-s", "-S", *RUN_CLIENT, function.handler],
             function.tmp_mb,
         )
 

@@ -3,16 +3,19 @@
     with LocalAws(runtime_dir=ensure_runtime(cache_dir)) as aws:
         subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
 
-This module connects the parts (iam.py, functions.py, statemachines.py, faults.py); their rules are
-in those files. There can be one local AWS per process, since moto keeps its state in the process,
-and it starts empty. On leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes
-are killed and files are removed. If the process is killed outright, its sandboxes die with it.
+This module connects the parts (front.py, iam.py, functions.py, statemachines.py, faults.py); their
+rules are in those files. It serves only those who know a key of the account, so neither other users
+of the machine nor web pages, and only its own user can read its files. There can be one local AWS
+per process, since moto keeps its state in the process, and it starts empty. On leaving the `with`
+block, also by an exception, Ctrl-C or SIGTERM, sandboxes are killed and files are removed. If the
+process is killed outright, its sandboxes die with it.
 """
 
 import os
 import shutil
 import signal
 import socket
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +38,7 @@ from werkzeug.serving import make_server
 from local_aws import statemachines
 from local_aws.clients import make_client
 from local_aws.faults import Fault, Faults
+from local_aws.front import Front, only_backends_in_use
 from local_aws.functions import Functions
 from local_aws.host import Host, namespaces_work
 from local_aws.iam import Credentials, Iam
@@ -143,12 +147,14 @@ class LocalAws:
         moto_api_backend.reset()  # moto's state is that of the process: begin with none
         self._iam = Iam(self.account, self.region, self._log)
         self._administrator = self._iam.make_administrator()
-        self._serve(stack)
-        self.env = self._client_environment(state_dir)
         self._iam.install(stack)
         # By default moto checks neither signatures nor permissions; from here on it checks both.
         replace(stack, settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0.0)
         replace(stack, ActionAuthenticatorMixin, "request_count", 0)
+        # moto checks no request to any service if its X-Amz-Target header names one of these.
+        replace(stack, ActionAuthenticatorMixin, "PUBLIC_OPERATIONS", [])
+        self._serve(stack)  # not before the lines above
+        self.env = self._client_environment(state_dir)
         statemachines.install(stack, self.endpoint, self._iam)
         spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         host = Host(self._runtime_dir, state_dir, False, self.region, spawner)
@@ -165,11 +171,12 @@ class LocalAws:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", self._port)))
         port = listening.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{port}"
-        self._faults = Faults(DomainDispatcherApplication(create_backend_app))
+        moto = DomainDispatcherApplication(only_backends_in_use(create_backend_app))
+        self._faults = Faults(moto)
         server = make_server(
             "127.0.0.1",
             port,
-            self._faults,
+            Front(self._faults, port),
             threaded=True,
             request_handler=_QuietRequestHandler,
             fd=listening.fileno(),
@@ -203,13 +210,24 @@ class LocalAws:
 
 
 def _make_state_dir() -> Path:
-    """Make a directory with this process's id in its name; remove those of dead processes."""
+    """Make a private directory with this process's id in its name; remove those of dead processes.
+
+    Other users can make files of such names in /tmp; these are left alone.
+    """
     parent = Path(tempfile.gettempdir())
     for directory in parent.glob(f"{STATE_PREFIX}*-*"):
         pid = directory.name.removeprefix(STATE_PREFIX).split("-")[0]
-        if pid.isdigit() and not _process_exists(int(pid)):
+        if _is_own_directory(directory) and pid.isdigit() and not _process_exists(int(pid)):
             shutil.rmtree(directory, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{STATE_PREFIX}{os.getpid()}-"))
+
+
+def _is_own_directory(path: Path) -> bool:
+    try:
+        found = path.lstat()  # of a link itself
+    except FileNotFoundError:  # another local AWS has just removed it
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
 def _process_exists(pid: int) -> bool:
