@@ -20,6 +20,7 @@ fi
 
 source venv.sh
 ensure_venv requirements.txt || exit 1
+ensure_venv deploy/requirements.lock || exit 1 # deploy.sh, which a test starts, finds it in place
 
 failed=()
 check() { # name command...
@@ -32,14 +33,10 @@ check() { # name command...
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
 check 'mypy' mypy
-check 'shellcheck' shellcheck -x ./*.sh ./*/*.sh .ci/run
+check 'shellcheck' shellcheck -x ./*.sh .ci/run
 check 'statelint' statelint statemachine.asl.json
 # What the tests deploy is built before they run, because the tests themselves use no network.
-runtime=$("$PYTHON" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-arch=$(uname -m | sed 's/aarch64/arm64/; s/amd64/x86_64/')
-for folder in generate_tokens midi_save; do
-  check "layer of $folder" deploy/build_layer.sh "$folder" "$runtime" "$arch" "build/$folder-$runtime-$arch.zip"
-done
+check 'layers' "$PYTHON" -m deploy.layers
 check 'functions'"'"' runtime' "$PYTHON" -c 'from pathlib import Path
 from local_aws.runtime import ensure_runtime
 ensure_runtime(Path(".cache"))'

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The virtual environment that run.sh and test.sh share. Sourced by them, from the repository's root.
+# The virtual environment that run.sh, deploy.sh and test.sh share. Sourced by them, from the
+# repository's root.
 
 # Prints the first Python of at least 3.11 that really starts. Each one is tried, because a version
 # manager leaves commands on PATH that only say "not installed".
@@ -19,10 +20,10 @@ find_python() {
 # installs the requirements file when it or what it includes has changed since the last time.
 ensure_venv() { # requirements-file
   local python stamp digest
-  unset PYTHONDONTWRITEBYTECODE # without bytecode each call of the AWS CLI costs a second
+  unset PYTHONDONTWRITEBYTECODE # without bytecode each start of boto3 or moto costs seconds
   export PIP_DISABLE_PIP_VERSION_CHECK=1
   stamp=.venv/installed-$(tr '/' '-' <<<"$1")
-  if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     python=$(find_python) || return 1
     printf 'making .venv with %s\n' "$("$python" --version)" >&2
     "$python" -m venv --clear .venv || {
@@ -31,7 +32,7 @@ ensure_venv() { # requirements-file
     }
     printf '%s\n' "$PWD" >.venv/location
   fi
-  digest=$(cat ./requirements.txt ./*/requirements.txt | .venv/bin/python -c \
+  digest=$(cat ./requirements.txt ./*/requirements.txt ./*/requirements.lock | .venv/bin/python -c \
     'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
   if [[ $(cat "$stamp" 2>/dev/null) != "$digest" ]]; then
     printf 'installing %s into .venv\n' "$1" >&2

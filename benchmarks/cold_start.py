@@ -1,16 +1,17 @@
 """What a cold start of the two functions costs in CPU seconds, and which part of it costs what.
 
 Each measurement is a new process that sees what a function's instance sees: AWS's runtime client,
-the layer that deploy/build_layer.sh makes (built first when it is not there), the code as source,
+the layer that deploy/layers.py makes (built first when it is not there), the code as source,
 the bundle. The processes take turns, because a machine's speed drifts. S3 is moto in this process,
 whose time is not counted, over plain HTTP: on AWS, TLS adds about 20 ms to the first call. What
 Lambda does before Python starts (fetching the layers, starting the machine) is not measured.
 
     python -m benchmarks.cold_start [--repeats 7] [--against COMMIT]
 
-With --against the functions of another commit are measured too, in the same turns. In the printed
-lines, init is Lambda's init phase, from the start of Python to the loaded handler; cold is what a
-cold start takes more than a warm one, init included; bare is Python, the runtime client and numpy.
+With --against the functions of another commit, of 2026-11-27 or later, are measured too, in the
+same turns. In the printed lines, init is Lambda's init phase, from the start of Python to the
+loaded handler; cold is what a cold start takes more than a warm one, init included; bare is Python,
+the runtime client and numpy.
 """
 
 from __future__ import annotations
@@ -87,12 +88,11 @@ CALLS = {
 def lay_out(function: str, place: Path, root: Path = ROOT) -> Path:
     """The function of the clone ``root`` as it is deployed: place/task and place/opt, filled.
 
-    Raises CalledProcessError if its layer cannot be built: pip or build_layer.sh has said why.
+    Raises CalledProcessError if its layer cannot be built: deploy/layers.py has said why.
     """
     layer = root / "build" / f"{function}-{PYTHON}-{ARCHITECTURE}.zip"
-    build = ["bash", "deploy/build_layer.sh", function, PYTHON, ARCHITECTURE, str(layer)]
-    env = {**os.environ, "PYTHON": sys.executable}
-    subprocess.run(build, cwd=root, env=env, stdout=sys.stderr, check=True)
+    build = [sys.executable, "-m", "deploy.layers", function]
+    subprocess.run(build, cwd=root, stdout=sys.stderr, check=True)
     unpack(layer.read_bytes(), place / "opt", lambda line: print(line, file=sys.stderr))
     shutil.copytree(root / "layers" / "model", place / "opt" / "model")
     for package in ("contract", "music", function):

@@ -257,7 +257,7 @@ FIELDS = (
         "trial",
         flag,
         "true or false",
-        "keep the piece under trial/, apart from the daily ones, and count it in no metric",
+        "keep the piece under trial/, apart from the daily ones; metrics count it only as a piece",
         default=False,
     ),
 )

@@ -1,23 +1,21 @@
-"""Checks schedule expressions and time zones as EventBridge Scheduler does, before a deploy.
+"""Checks schedule expressions and time zones before a deploy, and says how often pieces come.
 
+EventBridge Scheduler would refuse them only after everything else has been made.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 """
 
+from __future__ import annotations
+
 import re
 import zoneinfo
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
-_MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
-_DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
-# Extras: L is the last day, W the weekday nearest to a date, #n the n-th such weekday of the month.
-_FIELDS: tuple[tuple[str, int, int, list[str], str], ...] = (  # name, from, to, names, extras
-    ("minutes", 0, 59, [], r"\*"),
-    ("hours", 0, 23, [], r"\*"),
-    ("day of month", 1, 31, [], r"\*|\?|L|LW|(?:[1-9]|[12]\d|3[01])W"),
-    ("month", 1, 12, _MONTHS, r"\*"),
-    ("day of week", 1, 7, _DAYS, rf"\*|\?|L|(?:[1-7]|{'|'.join(_DAYS)})(?:L|#[1-5])"),
-    ("year", 1970, 2199, [], r"\*"),
-)
+from aws_croniter import AwsCroniter
+from aws_croniter.exceptions import AwsCroniterExpressionError
+
+LATE_H = 12  # how late a piece may be before its alarm goes off
+LONGEST_ALARM_H = 7 * 24  # CloudWatch looks back no further
+OCCURRENCES = 1000  # of a cron expression, to find the longest pause between two
 
 
 class ScheduleExpressionError(ValueError):
@@ -26,11 +24,8 @@ class ScheduleExpressionError(ValueError):
 
 def check_expression(expression: str) -> None:
     """Raises ScheduleExpressionError."""
-    found = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression)
-    if found is None:
-        raise ScheduleExpressionError(f"{expression!r}: write cron(...), rate(...) or at(...)")
-    kind, inner = found.groups()
-    if kind == "rate" and not re.fullmatch(r"[1-9]\d* (minute|hour|day)s?", inner):
+    kind, inner = _parts(expression)
+    if kind == "rate" and not re.fullmatch(r"[1-9]\d{0,8} (minute|hour|day)s?", inner):
         raise ScheduleExpressionError(f"{expression!r}: write for instance rate(1 day)")
     if kind == "at":
         try:
@@ -38,11 +33,13 @@ def check_expression(expression: str) -> None:
         except ValueError as error:
             raise ScheduleExpressionError(f"{expression!r}: {error}") from error
     if kind == "cron":
-        _check_cron(expression, inner.split())
+        _cron(expression, inner)
 
 
 def check_timezone(name: str) -> None:
-    """Raises ScheduleExpressionError."""
+    """Raises ScheduleExpressionError. Without time zone data here the scheduler checks it."""
+    if name == "UTC" or not zoneinfo.available_timezones():
+        return
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -51,36 +48,48 @@ def check_timezone(name: str) -> None:
         ) from error
 
 
-def _check_cron(expression: str, fields: list[str]) -> None:
-    if len(fields) != len(_FIELDS):
-        six = ", ".join(field[0] for field in _FIELDS)
-        raise ScheduleExpressionError(
-            f"{expression!r} has {len(fields)} fields instead of six: {six}"
-        )
-    for text, (name, low, high, names, extras) in zip(fields, _FIELDS, strict=True):
-        for part in text.split(","):
-            if not re.fullmatch(extras, part) and not _is_range(part, low, high, names):
-                raise ScheduleExpressionError(
-                    f"{expression!r}: {name} is {part!r}, not within {low}-{high}"
-                )
-    if (fields[2] == "?") == (fields[4] == "?"):
-        raise ScheduleExpressionError(
-            f"{expression!r}: exactly one of day of month and day of week must be ?"
-        )
+def hours_without_a_piece(expression: str) -> int | None:
+    """After how many hours without a piece something is wrong; None if no alarm can tell.
+
+    That is the longest pause of the schedule and LATE_H, for at most a week. A schedule with a
+    longer pause has no such alarm, nor has one that starts once.
+    """
+    kind, inner = _parts(expression)
+    if kind == "at":
+        return None
+    if kind == "rate":
+        count, unit = inner.split()
+        pause = timedelta(**{f"{unit.rstrip('s')}s": int(count)})
+    else:
+        pause = _longest_pause(_cron(expression, inner))
+    hours = -(-pause // timedelta(hours=1))  # rounded up
+    return min(hours + LATE_H, LONGEST_ALARM_H) if hours < LONGEST_ALARM_H else None
 
 
-def _is_range(part: str, low: int, high: int, names: list[str]) -> bool:
-    """A number, a range, or either with a step: 5, MON-FRI, 0/15, */2."""
-    span, slash, step = part.partition("/")
-    if slash and (not step.isascii() or not step.isdigit() or int(step) < 1):
-        return False
-    if span == "*":
-        return bool(slash)
-    ends = [_number(text, names) for text in span.split("-")]
-    return len(ends) <= 2 and all(end is not None and low <= end <= high for end in ends)
+def _parts(expression: str) -> tuple[str, str]:
+    found = re.fullmatch(r"(cron|rate|at)\((.*)\)", expression)
+    if found is None:
+        raise ScheduleExpressionError(f"{expression!r}: write cron(...), rate(...) or at(...)")
+    return found[1], found[2]
 
 
-def _number(text: str, names: list[str]) -> int | None:
-    if text in names:
-        return names.index(text) + 1
-    return int(text) if text.isascii() and text.isdigit() else None
+def _cron(expression: str, inner: str) -> AwsCroniter:
+    try:
+        cron = AwsCroniter(inner)
+    except (AwsCroniterExpressionError, ValueError) as error:
+        raise ScheduleExpressionError(f"{expression!r}: {error}") from error
+    if cron.occurrence(datetime.now(UTC)).next() is None:
+        raise ScheduleExpressionError(f"{expression!r} never starts a piece from now on")
+    return cron
+
+
+def _longest_pause(cron: AwsCroniter) -> timedelta:
+    """Between two of the next OCCURRENCES; one too long for an alarm ends the search."""
+    longest = timedelta(0)
+    last = cron.occurrence(datetime.now(UTC)).next()
+    for _ in range(OCCURRENCES):
+        following = cron.occurrence(last).next()
+        if following is None or following - last >= timedelta(hours=LONGEST_ALARM_H):
+            return timedelta(hours=LONGEST_ALARM_H)
+        longest, last = max(longest, following - last), following
+    return longest

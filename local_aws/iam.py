@@ -8,9 +8,10 @@ AccessDenied, not NoSuchKey.
 
 The condition keys are s3:prefix and s3:delimiter of a listing, aws:SourceAccount and aws:SourceArn
 when a service assumes a role, aws:RequestedRegion, and aws:SecureTransport, which is always "true":
-plain http on the loopback address stands for TLS. Not checked are iam:PassRole, bucket policies for
-requests about the bucket itself, and statements of bucket policies that allow. Every refusal is
-logged with role, action and resource.
+plain http on the loopback address stands for TLS; and iam:PermissionsBoundary and
+iam:PassedToService. A role may do what its policies and its permissions boundary both allow. Not
+checked are bucket policies for requests about the bucket itself, and statements of bucket policies
+that allow. Every refusal is logged with role, action and resource.
 """
 
 import json
@@ -23,7 +24,12 @@ from typing import Any
 
 from botocore.awsrequest import AWSRequest
 from moto.core.exceptions import JsonRESTError
-from moto.iam.access_control import IAMPolicy, IAMRequestBase, PermissionResult
+from moto.iam.access_control import (
+    AssumedRoleAccessKey,
+    IAMPolicy,
+    IAMRequestBase,
+    PermissionResult,
+)
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
 from moto.s3.exceptions import MissingBucket
@@ -32,7 +38,7 @@ from moto.sts.models import sts_backends
 
 from local_aws.policy import Decision, PolicyError, decide
 from local_aws.replacing import replace
-from local_aws.resources import PARTITION, asked
+from local_aws.resources import PARTITION, asked, passed_roles
 
 
 class AssumeRoleError(RuntimeError):
@@ -125,17 +131,20 @@ class Iam:
         return decide(read, action, resource, {}) == Decision.ALLOWED
 
     def _check(self, request: IAMRequestBase, resource: str) -> None:
-        request._action, resource, context = asked(request, resource, self._account, self._region)
+        request._action, resource, context = asked(request, resource)
         documents = [
             IAMPolicy(policy)._policy_json for policy in request._access_key.collect_policies()
         ]
-        # All of these must be allowed: the action and, on S3, the permissions that it also needs.
-        wanted = [(request._action, resource, context)]
+        bounds = _boundary_of(request)
+        # All of these must be allowed: the action and the permissions that it also needs.
+        wanted = [(request._action, resource, context), *passed_roles(request)]
         if request._service == "s3":
             wanted += self._also_needed(request, resource)
         for action, target, keys in wanted:
             try:
                 decision = decide(documents, action, target, keys)
+                if decision == Decision.ALLOWED and bounds is not None:
+                    decision = decide([bounds], action, target, keys)
             except PolicyError as error:
                 self._log(f"iam: a policy of {request._access_key.arn}: {error}")
                 decision = Decision.NOT_ALLOWED
@@ -168,13 +177,17 @@ class Iam:
             needed.append(("s3:GetObject", f"arn:{PARTITION}:s3:::{copied}", {}))
         bucket, _, key = resource.removeprefix(f"arn:{PARTITION}:s3:::").partition("/")
         # Only those who may list the bucket are told that an object does not exist.
-        if request._action == "s3:GetObject" and key and not self._object_exists(bucket, key):
+        if (
+            request._action == "s3:GetObject"
+            and key
+            and not self._object_exists(request.account_id, bucket, key)
+        ):
             needed.append(("s3:ListBucket", f"arn:{PARTITION}:s3:::{bucket}", {}))
         return needed
 
-    def _object_exists(self, bucket: str, key: str) -> bool:
+    def _object_exists(self, account: str, bucket: str, key: str) -> bool:
         try:
-            return s3_backends[self._account][PARTITION].get_object(bucket, key) is not None
+            return s3_backends[account][PARTITION].get_object(bucket, key) is not None
         except MissingBucket:
             return True  # everyone is told NoSuchBucket
 
@@ -189,6 +202,20 @@ class Iam:
             self._log(f"iam: the policy of bucket {bucket.name} denies {action} on {resource}")
             return PermissionResult.DENIED
         return PermissionResult.NEUTRAL
+
+
+def _boundary_of(request: IAMRequestBase) -> Mapping[str, Any] | None:
+    """The permissions boundary of the role that asks, if it has one."""
+    key = request._access_key
+    if not isinstance(key, AssumedRoleAccessKey):
+        return None
+    boundary = key.backend.get_role(key._owner_role_name).permissions_boundary_arn
+    if not boundary:
+        return None
+    policy = key.backend.get_policy(boundary)
+    version = key.backend.get_policy_version(boundary, policy.default_version_id)
+    document: Mapping[str, Any] = json.loads(version.document)
+    return document
 
 
 _moto_signed_request = IAMRequestBase._create_aws_request

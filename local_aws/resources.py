@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from moto.iam.access_control import IAMRequestBase
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import iam_backends
 
 PARTITION = "aws"
 # Operations whose permission has another name.
@@ -21,10 +23,12 @@ ACTIONS = {
 }
 
 
-def asked(
-    request: IAMRequestBase, resource: str, account: str, region: str
-) -> tuple[str, str, dict[str, str]]:
+Asked = tuple[str, str, dict[str, str]]
+
+
+def asked(request: IAMRequestBase, resource: str) -> Asked:
     """Action, resource ARN and condition keys of a request."""
+    account, region = request.account_id, request._region
     context = {"aws:SecureTransport": "true", "aws:RequestedRegion": region}
     # CloudWatch is "monitoring" in signatures, but "cloudwatch" in policies.
     action = request._action.replace("monitoring:", "cloudwatch:")
@@ -53,6 +57,8 @@ def asked(
         resource = f"{base}:{name}" if name else resource
     elif service == "iam" and "RoleName" in fields:
         resource = f"arn:{PARTITION}:iam::{account}:role/{fields['RoleName']}"
+        boundary = fields.get("PermissionsBoundary") or _boundary(request, fields["RoleName"])
+        context |= {"iam:PermissionsBoundary": boundary} if boundary else {}
     elif service == "scheduler" and (named := re.search(r"/schedules/([^/?]+)", path)):
         resource = f"{base}:schedule/default/{named[1]}"
     elif service == "cloudwatch":
@@ -63,6 +69,28 @@ def asked(
             if name in query:
                 context[f"s3:{name}"] = query[name][0]
     return action, resource, context
+
+
+def passed_roles(request: IAMRequestBase) -> list[Asked]:
+    """iam:PassRole for each role that a request gives to a service."""
+    fields = _fields(request)
+    target = fields.get("Target")
+    roles = [fields.get("Role"), fields.get("roleArn")]
+    roles.append(target.get("RoleArn") if isinstance(target, dict) else None)
+    service = {"iam:PassedToService": f"{request._service}.amazonaws.com"}
+    mentioned = [str(role) for role in roles if str(role).startswith("arn:")]
+    return [("iam:PassRole", role, service) for role in mentioned]
+
+
+def _boundary(request: IAMRequestBase, role: str) -> str | None:
+    """The permissions boundary of a role that is there."""
+    try:
+        found: str | None = (
+            iam_backends[request.account_id][PARTITION].get_role(role).permissions_boundary_arn
+        )
+    except NotFoundException:
+        return None
+    return found
 
 
 def _lambda(path: str, fields: Mapping[str, Any], base: str) -> str | None:
@@ -87,6 +115,8 @@ def _cloudwatch(operation: str, fields: Mapping[str, Any], base: str, account: s
 
 def _fields(request: IAMRequestBase) -> Mapping[str, Any]:
     """The request's parameters, from JSON or a form; of a form's list only the first element."""
+    if request._service == "s3":  # its body is an object, which it takes seconds to read as a form
+        return {}
     body = request._body
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
     try:

@@ -20,6 +20,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
     StateTaskServiceCallback,
 )
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
+from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 
 from local_aws.clients import make_client
 from local_aws.iam import AssumeRoleError, Iam
@@ -61,6 +62,16 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
     # and S3. Step Functions' own names begin with a capital in a definition, but not in its API.
     replace(stack, StateTaskService, "_normalise_parameters", _to_own_names)
     replace(stack, StateTaskService, "_normalise_response", _to_definition_names)
+    # moto redrives nothing, and its executions do not know how often they were.
+    environment_of = ExecutionWorker._get_evaluation_environment
+
+    def with_redrive_count(worker: ExecutionWorker) -> Any:
+        environment = environment_of(worker)
+        execution: Any = environment.states.context_object.context_object_data["Execution"]
+        execution["RedriveCount"] = 0
+        return environment
+
+    replace(stack, ExecutionWorker, "_get_evaluation_environment", with_redrive_count)
     # In moto a task that waits for an execution's end also listens for a task token, which nobody
     # sends. When the task is retried, the wait for that token is already over, and moto takes this
     # for a time-out. Without a callback endpoint the task does not listen.

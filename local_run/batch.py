@@ -14,9 +14,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from deploy.trial import failure
 from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
-from local_run.executions import children, failure, wait_for
+from local_run.executions import children, wait_for
 from local_run.progress import progress
 from local_run.report import minutes
 

@@ -13,10 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from deploy.trial import failure
 from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
 from local_run.batch import copy_saved
-from local_run.executions import failure, history, stages_s, wait_for
+from local_run.executions import history, stages_s, wait_for
 from local_run.progress import progress
 from local_run.report import Piece, describe, how_to_play, piece_of
 

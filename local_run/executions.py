@@ -1,10 +1,8 @@
 """Watches a state machine's execution through AWS's API: waiting, timings, a batch's pieces."""
 
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -56,7 +54,7 @@ def children(aws: LocalAws, execution_arn: str) -> dict[int, list[dict[str, Any]
     """The executions that a batch has begun for each piece, the last attempt first.
 
     They are found by the names that statemachine.asl.json gives them: the batch's name, the number
-    of the piece, the attempt.
+    of the piece, how often the batch was redriven, the attempt.
     """
     head, _, name = execution_arn.rpartition(":")
     machine = head.replace(":execution:", ":stateMachine:")
@@ -70,14 +68,6 @@ def children(aws: LocalAws, execution_arn: str) -> dict[int, list[dict[str, Any]
     for attempts in begun.values():
         attempts.sort(key=lambda execution: str(execution["name"]), reverse=True)
     return dict(begun)
-
-
-def failure(ended: Mapping[str, Any]) -> str:
-    """Error name and message of a failed execution. Lambda's cause is JSON that has the message."""
-    cause = ended.get("cause") or ""
-    with suppress(ValueError, KeyError, TypeError):  # not from a function: the cause is the message
-        cause = json.loads(cause)["errorMessage"]
-    return f"{ended.get('error') or ended['status']}: {cause}"
 
 
 def stages_s(events: Iterable[Event]) -> dict[str, float]:

@@ -91,7 +91,11 @@ def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
 
 
 def save(job: Job, parts: Parts) -> Outcome:
-    """Save the piece and return the state machine's result. A trial counts in no metric."""
+    """Save the piece and return the state machine's result.
+
+    A trial counts only as a piece: after a deployment the alarm for missing pieces waits for the
+    first of the schedule.
+    """
     made, request, model_id = job.generation, job.request, parts.bundle.model_id
     if made is None or not made.finished:
         raise TokensError("job.generation.finished must be true: the piece is still in the making")
@@ -130,10 +134,10 @@ def save(job: Job, parts: Parts) -> Outcome:
     log |= {"keys": record["keys"], "latest": latest}
     stats = {"calls": made.calls, "decode_s": made.decode_s, "tokens_per_s": made.tokens_per_s}
     result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": stats}
-    metrics = {"Notes": facts.notes, "MusicSeconds": facts.duration_s}
-    if request.piece is None:  # a batch must not hide that the daily piece is missing
-        metrics["Pieces"] = 1
-    return result, log, {} if request.trial else metrics
+    music = {"Notes": facts.notes, "MusicSeconds": facts.duration_s}
+    # A batch must not hide that the daily piece is missing.
+    count = {"Pieces": 1.0} if request.piece is None else {}
+    return result, log, count if request.trial else music | count
 
 
 def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ What could import boto3 is imported inside the fixtures, hence after that.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,26 +204,10 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
 
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
-    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs.
-
-    With the AWS CLI forked rather than started: test_run.py starts it as ./run.sh does.
-    """
+    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs."""
     from local_aws.runtime import ensure_runtime
     from local_aws.server import LocalAws
     from local_run.deployment import deploy
-    from tests.deploy.aws_cli import FastAws
 
-    path = os.environ["PATH"]
-    os.environ["PYTHON"] = sys.executable
-    try:
-        with (
-            FastAws() as fast,
-            LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws,
-        ):
-            os.environ["PATH"] = fast.path(
-                os.pathsep.join([str(Path(sys.executable).parent), path])
-            )
-            yield aws, deploy(aws)
-    finally:
-        os.environ["PATH"] = path
-        del os.environ["PYTHON"]
+    with LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws:
+        yield aws, deploy(aws)

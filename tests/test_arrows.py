@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "training": {*FUNCTIONS, "midi_save", "generate_tokens"},
     "deploy": {"contract"},
     "local_aws": set[str](),
-    "local_run": {"contract", "local_aws"},
+    "local_run": {"contract", "local_aws", "deploy"},
 }
 # The only modules of training that import generate_tokens.
 TRY_A_BUNDLE = (

@@ -36,9 +36,9 @@ def test_a_batch_has_an_execution_for_each_piece(machine: Machine) -> None:
     ]
     output = {"date": "2026-03-01", "pieces": 3, "results": made}
     assert json.loads(ended["output"]) == output
-    assert machine.executions(ended) == dict.fromkeys(["1-0", "2-0", "3-0"], "SUCCEEDED")
+    assert machine.executions(ended) == dict.fromkeys(["1-0-0", "2-0-0", "3-0-0"], "SUCCEEDED")
     piece = machine.aws.client("stepfunctions").describe_execution(
-        executionArn=f"{ended['executionArn']}-2-0"
+        executionArn=f"{ended['executionArn']}-2-0-0"
     )
     assert json.loads(piece["input"]) == {
         "pieces": 3,
@@ -62,10 +62,10 @@ def test_a_piece_that_failed_is_made_again_alone(machine: Machine) -> None:
     ended, _ = machine.run({"pieces": 3, "script": script})
     assert ended["status"] == "SUCCEEDED", ended
     assert machine.executions(ended) == {
-        "1-0": "SUCCEEDED",
-        "2-0": "FAILED",
-        "2-1": "SUCCEEDED",
-        "3-0": "SUCCEEDED",
+        "1-0-0": "SUCCEEDED",
+        "2-0-0": "FAILED",
+        "2-0-1": "SUCCEEDED",
+        "3-0-0": "SUCCEEDED",
     }
 
 
@@ -75,23 +75,24 @@ def test_a_piece_that_fails_again_is_reported_and_the_others_are_made(machine: M
     assert (ended["status"], ended["error"]) == ("FAILED", "SomePiecesFailed")
     assert entered[-1] == "SomePiecesFailed"
     assert machine.executions(ended) == {
-        "1-0": "SUCCEEDED",
-        "2-0": "FAILED",
-        "2-1": "FAILED",
-        "3-0": "SUCCEEDED",
+        "1-0-0": "SUCCEEDED",
+        "2-0-0": "FAILED",
+        "2-0-1": "FAILED",
+        "3-0-0": "SUCCEEDED",
     }
     assert ended["cause"].startswith("2 of 3 pieces were made, but not [2]: see the executions ")
     assert (
-        f"{ended['name']}-PIECE-0 and -1" in ended["cause"] and "date 2026-03-01" in ended["cause"]
+        f"{ended['name']}-PIECE-REDRIVE-ATTEMPT" in ended["cause"]
+        and "date 2026-03-01" in ended["cause"]
     )
     failed = machine.aws.client("stepfunctions").describe_execution(
-        executionArn=f"{ended['executionArn']}-2-1"
+        executionArn=f"{ended['executionArn']}-2-0-1"
     )
     assert (failed["error"], "what went wrong" in failed["cause"]) == ("PieceError", True)
 
 
 def test_an_execution_that_cannot_be_started_is_named(machine: Machine) -> None:
-    for taken in ("taken-1-0", "taken-1-1"):
+    for taken in ("taken-1-0-0", "taken-1-0-1"):
         machine.aws.client("stepfunctions").start_execution(
             stateMachineArn=machine.arn, name=taken, input="{}"
         )

@@ -2,7 +2,7 @@
 
 miditok's tokenizer class inherits from the client's ModelHubMixin so that tokenizers can be shared.
 Reading a tokenizer from a file, encoding and decoding do not use it, but importing the real client
-and the eight packages behind it took a third of midi_save's init phase. deploy/build_layer.sh puts
+and the eight packages behind it took a third of midi_save's init phase. deploy/layers.py puts
 this file into the layer; everywhere else miditok has the real client. Anything that would contact
 the Hub raises NoHubError, which says why.
 """

@@ -1,35 +1,33 @@
-"""What deploy.sh refuses before it calls AWS: a stand-in for `aws` writes down each call.
-
-Nothing here needs a local AWS.
-"""
+"""What deploy.sh refuses before it calls AWS, or before it writes anything."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
+import zoneinfo
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.deploy_tree import RUNTIME, Tree, client_env, make_tree
+from deploy import layers
+from deploy.__main__ import main
+from deploy.errors import way_out
+from deploy.options import parse
+from tests.deploy.deployer import RUNTIME, Account, Hooks, account, make_tree
 
 
-@pytest.fixture
-def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
-    """A tree whose `aws` only writes down that it was called, in `calls`."""
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    (commands / "aws").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\nexit 1\n')
-    (commands / "aws").chmod(0o755)
-    env = client_env()
-    env |= {
-        "PATH": f"{commands}{os.pathsep}{env['PATH']}",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": "https://aws.test",  # any runtime that the machine may have is taken
-    }
-    return make_tree(tmp_path / "tree", bundle_dir_without_model, env)
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, bundle_dir_without_model: Path) -> Path:
+    return make_tree(tmp_path_factory.mktemp("refusals") / "tree", bundle_dir_without_model)
+
+
+class NoSession:
+    """Every use of it is a call that should not be made."""
+
+    region_name = "us-east-1"
+
+    def client(self, *_: object, **__: object) -> None:
+        raise AssertionError("AWS was called")
 
 
 @pytest.mark.parametrize(
@@ -40,93 +38,114 @@ def calls(tmp_path: Path, bundle_dir_without_model: Path) -> Tree:
         (["--region", "mars"], "--region"),
         (["--runtime", "python3.10"], "--runtime"),
         (["--runtime", "python3.15"], "--runtime"),
+        (["--runtime", "python3.11"], "python3.11 cannot run on Lambda"),
         (["--arch", "riscv"], "--arch"),
         (["--schedule", "cron(99 6 * * ? *)"], "--schedule"),
         (["--schedule", "daily"], "--schedule"),
         (["--timezone", "Mars/Olympus"], "--timezone"),
         (["--bundle", "/nowhere"], "--bundle"),
+        (["--outputs", "/nowhere/x.json"], "--outputs"),
         (["--colour", "red"], "--colour"),
-        (["--name"], "--name needs a value"),
+        (["--name"], "--name"),
+        (["--profile", ""], "--profile"),
         (["--memory", "511"], "512 to 10240"),
         (["--memory", "a lot"], "512 to 10240"),
         (["--memory", "99999"], "512 to 10240"),
         (["--alarm-email", "me@home"], "me@example.org"),
+        (["--permissions-boundary", "midi-archive-boundary"], "arn:aws:iam::ACCOUNT:policy/NAME"),
         (["--delete-music"], "--destroy"),
-        (["--destroy", "--rollback"], "do not go together"),
+        (["--destroy", "--rollback"], "not allowed with"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_call(
-    calls: Tree, options: list[str], message: str
+    root: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = calls.deploy(*options)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert not (calls.root.parent / "calls").exists()
-
-
-def test_a_runtime_too_old_for_the_packages_is_for_a_local_aws_only(calls: Tree) -> None:
-    refused = calls.deploy("--runtime", "python3.11", AWS_ENDPOINT_URL="")
-    assert refused.returncode == 1
-    assert "python3.11 cannot run on Lambda" in refused.stderr
-    for taken in (
-        calls.deploy("--runtime", "python3.11", "--arch", "riscv"),
-        calls.deploy("--runtime", "python3.12", "--arch", "riscv", AWS_ENDPOINT_URL=""),
-    ):
-        assert "--arch" in taken.stderr
-        assert "--runtime" not in taken.stderr
-    assert not (calls.root.parent / "calls").exists()
+    assert main(options, NoSession(), root) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("deploy.sh: ")
+    assert message in error
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_a_damaged_bundle_is_refused_before_any_call(calls: Tree, damage: str) -> None:
-    model = calls.root / "layers" / "model" / "model.onnx"
+def test_a_damaged_bundle_is_refused_before_any_call(
+    tmp_path: Path,
+    bundle_dir_without_model: Path,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = make_tree(tmp_path / "tree", bundle_dir_without_model)
+    model = root / "layers" / "model" / "model.onnx"
     if damage == "missing":
         model.unlink()
     else:
         model.write_bytes(b"")
-    done = calls.deploy()
-    assert done.returncode == 1
-    assert "model.onnx" in done.stderr
-    assert not (calls.root.parent / "calls").exists()
+    assert main([], NoSession(), root) == 1
+    assert "model.onnx" in capsys.readouterr().err
 
 
-def test_over_250_mb_is_refused_before_anything_is_made(calls: Tree) -> None:
-    # An account in which there is nothing yet; the lock can be had.
-    (calls.root.parent / "bin" / "aws").write_text(
-        f"""#!/bin/sh
-echo "$4" >>{calls.root.parent}/calls
-case "$*" in
-  *get-caller-identity*) printf '123456789012\\tarn:aws:iam::123456789012:user/me\\n' ;;
-  *deploy.lock*) echo '"an-etag"' ;;
-  *) echo 'ResourceNotFoundException: nothing there' >&2; exit 254 ;;
-esac
-"""
+def test_a_local_aws_takes_the_machines_python(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert parse(["--runtime", "python3.11"], root, root).runtime == "python3.11"
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert parse(["--runtime", "python3.14"], root, root).runtime == "python3.14"
+
+
+def test_without_time_zone_data_utc_passes_and_the_service_checks_the_rest(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: str) -> zoneinfo.ZoneInfo:
+        raise zoneinfo.ZoneInfoNotFoundError
+
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", none)
+    for zone in ("UTC", "Europe/Berlin"):
+        assert parse(["--timezone", zone], root, root).timezone == zone
+
+
+@pytest.fixture
+def empty(root: Path) -> Iterator[Account]:
+    with account(root) as at:
+        yield at
+
+
+def test_over_250_mb_is_refused_before_anything_is_made(empty: Account) -> None:
+    layers.build(empty.root / "midi_save", RUNTIME, "x86_64", empty.root / "build")
+    facts_path = empty.root / "build" / f"midi_save-{RUNTIME}-x86_64.zip.json"
+    kept = facts_path.read_text()
+    facts_path.write_text(json.dumps({**json.loads(kept), "unzipped_bytes": 262_140_000}))
+    hooks = Hooks()
+    done = empty.run(hooks=hooks)
+    facts_path.write_text(kept)
+    assert done.code == 1
+    assert "midi-save would be 262 MB unzipped (save-deps 262.1 MB" in done.err
+    assert [call.operation for call in hooks.writes()] == ["s3 CreateBucket"]  # for the lock
+
+
+def test_no_credentials_no_profile_no_network_and_no_disk_are_told(
+    empty: Account, tmp_path: Path
+) -> None:
+    none = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
+    done = empty.run(env={**none, "AWS_PROFILE": ""})
+    assert (done.code, "run 'aws configure'" in done.err) == (1, True)
+    done = empty.run("--profile", "another")
+    assert (done.code, "no such profile" in done.err) == (1, True)
+    sso = tmp_path / "config"
+    sso.write_text(
+        "[profile sso]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = r\n"
+        "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.org/start\n"
     )
-    layer = f"build/midi_save-{RUNTIME}-x86_64.zip"
-    subprocess.run(
-        ["deploy/build_layer.sh", "midi_save", RUNTIME, "x86_64", layer],
-        cwd=calls.root,
-        env=calls.env,
-        check=True,
-    )
-    facts_path = calls.root / f"{layer}.json"
-    facts = json.loads(facts_path.read_text())
-    facts_path.write_text(json.dumps({**facts, "unzipped_bytes": 262_140_000}))
-    done = calls.deploy()
-    assert done.returncode == 1
-    assert "midi-save would be 262 MB unzipped (dependencies 262.1 MB" in done.stderr
-    made = (calls.root.parent / "calls").read_text().split()
-    assert set(made) == {
-        *("get-caller-identity", "put-object", "delete-object"),  # the lock
-        *("get-function-configuration", "get-schedule"),
-    }
+    done = empty.run("--profile", "sso", env={"AWS_CONFIG_FILE": str(sso)})
+    assert (done.code, "'aws sso login'" in done.err) == (1, True), done.err
+    assert "the disk is full" in way_out(OSError(28, "No space left on device"))
+    done = empty.run(env={"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
+    assert (done.code, "cannot be reached" in done.err) == (1, True)
+    assert "changes:" not in done.out
 
 
-def test_a_missing_aws_command_is_named(calls: Tree) -> None:
-    commands = calls.root.parent / "bin"
-    (commands / "aws").unlink()
-    for command in ("bash", "cat", "dirname", "env"):
-        (commands / command).symlink_to(shutil.which(command) or command)
-    done = calls.deploy(PATH=str(commands))
-    assert done.returncode == 1
-    assert "the AWS CLI is missing" in done.stderr
+def test_no_region_is_told(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(variable, raising=False)
+    assert main([], type("Session", (), {"region_name": None})(), root) == 1
+    assert "give --region" in capsys.readouterr().err

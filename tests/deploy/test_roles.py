@@ -57,11 +57,11 @@ def start(machine: str = MACHINE) -> Ask:
 
 PIECE = "neural-net/2026-01-01_sequence.mid"
 EVERYONES = [
-    ("iam", "get_role", {"RoleName": f"{NAME}-schedule"}),
+    ("iam", "get_role", {"RoleName": f"{NAME}-us-east-1-schedule"}),
     (
         "iam",
         "put_role_policy",
-        {"RoleName": f"{NAME}-schedule", "PolicyName": "more", "PolicyDocument": "{}"},
+        {"RoleName": f"{NAME}-us-east-1-schedule", "PolicyName": "more", "PolicyDocument": "{}"},
     ),
     ("lambda", "get_function", {"FunctionName": f"{NAME}-generate-tokens"}),
     ("logs", "create_log_group", {"logGroupName": "/aws/lambda/another"}),
@@ -115,6 +115,7 @@ DENIED: dict[str, list[Ask]] = {
         ("lambda", "update_function_configuration", {"FunctionName": f"{NAME}-midi-save"}),
         ("stepfunctions", "delete_state_machine", {"stateMachineArn": MACHINE}),
         ("stepfunctions", "describe_execution", {"executionArn": f"{MACHINE}-2:x"}),
+        ("stepfunctions", "redrive_execution", {"executionArn": f"{MACHINE}-2:x"}),
     ],
     "schedule": [
         *EVERYONES,
@@ -152,7 +153,7 @@ def client_of(deployed: Deployed) -> Callable[[str, str], Any]:
 
     def client(role: str, service: str) -> Any:
         if (role, service) not in made:
-            arn = f"arn:aws:iam::{ACCOUNT}:role/{NAME}-{role}"
+            arn = f"arn:aws:iam::{ACCOUNT}:role/{NAME}-us-east-1-{role}"
             source = f"arn:aws:test:us-east-1:{ACCOUNT}:source"
             credentials = aws.assume(arn, SERVICES[role], source)
             made[role, service] = aws.client(service, credentials)
@@ -198,7 +199,7 @@ def test_what_a_role_is_for_it_may_do(
 def test_no_other_service_can_take_a_role(deployed: Deployed, role: str) -> None:
     from local_aws.iam import AssumeRoleError
 
-    arn = f"arn:aws:iam::{ACCOUNT}:role/{NAME}-{role}"
+    arn = f"arn:aws:iam::{ACCOUNT}:role/{NAME}-us-east-1-{role}"
     for service in {*SERVICES.values(), "ec2.amazonaws.com"} - {SERVICES[role]}:
         with pytest.raises(AssumeRoleError):
             deployed[0].assume(arn, service, f"arn:aws:test:us-east-1:{ACCOUNT}:source")

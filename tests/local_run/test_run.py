@@ -21,11 +21,11 @@ import mido
 import pytest
 
 from contract.request import FIELDS
+from deploy.trial import failure
 from local_aws.server import LocalAws
 from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
 from local_run.days import ComposeError, compose_day, upload_prompt
-from local_run.executions import failure
 from local_run.options import days_of, event_of, parse_arguments
 from local_run.report import INSTRUMENTS, describe, piece_of, read_midi
 from midi_save.clean import FAMILIES

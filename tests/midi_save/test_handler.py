@@ -312,12 +312,13 @@ def test_a_saved_piece_says_its_metrics(bundle: Bundle, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("namespace")
-def test_a_trial_says_no_metrics(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_counts_as_a_piece_and_in_no_other_metric(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
     message = save_message(bundle)
     message["job"]["request"]["trial"] = True
     handler(message, None)
-    line = json.loads(capsys.readouterr().out)
-    assert line["notes"] == len(NOTES) and not {"_aws", "Notes", "Pieces"} & set(line)
+    assert metrics_in(capsys.readouterr().out.removesuffix("\n")) == {"Pieces": (1, "Count")}
 
 
 def test_without_a_namespace_no_metrics_are_said(

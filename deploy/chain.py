@@ -1,0 +1,78 @@
+"""The state machine and its schedule."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from deploy import aws as patience
+from deploy.aws import Aws
+from deploy.errors import DeployError
+from deploy.place import Place
+from deploy.resource import Described
+
+LONGEST_DELETION_S = 600.0
+
+
+class StateMachine(Described):
+    """Its `definition` is statemachine.asl.json, with the functions' ARNs filled in."""
+
+    service = "stepfunctions"
+    calls = tuple(f"{verb}_state_machine" for verb in ("describe", "create", "update", "delete"))  # type: ignore[assignment]
+    changed = "definition"
+
+    def __init__(self, aws: Aws, place: Place, definition: Path) -> None:
+        want = {
+            "definition": json.dumps(place.document(definition), indent=2),
+            "roleArn": place.role_arn("statemachine"),
+            "tracingConfiguration": {"enabled": True},
+        }
+        key = {"stateMachineArn": place.state_machine_arn}
+        super().__init__(aws, f"state machine {place.name}", key, want)
+        self.new = {"name": place.name, "type": "STANDARD", "tags": place.tags_as("key", "value")}
+
+    def read(self) -> Any:
+        """One that is being deleted is waited for, and then is not there."""
+        began = time.monotonic()
+        while True:
+            have = super().read()
+            if have is None or have.get("status") != "DELETING":
+                return have
+            if time.monotonic() - began > LONGEST_DELETION_S:
+                raise DeployError(
+                    f"{self.label} is still being deleted, for which its running executions must "
+                    "end: stop them in the console, then run this again"
+                )
+            patience.sleep(patience.POLL_S)
+
+
+class Schedule(Described):
+    """The daily start of the state machine; when, is needed to deploy it."""
+
+    service = "scheduler"
+    calls = ("get_schedule", "create_schedule", "update_schedule", "delete_schedule")
+
+    def __init__(self, aws: Aws, place: Place, expression: str = "", timezone: str = "") -> None:
+        want = {
+            "ScheduleExpression": expression,
+            "ScheduleExpressionTimezone": timezone,
+            "State": "ENABLED",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "Target": {
+                "Arn": place.state_machine_arn,
+                "RoleArn": place.role_arn("schedule"),
+                # The scheduler puts in the time that the start was due, also when it retries.
+                "Input": json.dumps({"date": "<aws.scheduler.scheduled-time>"}),
+                "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 3},
+                "DeadLetterConfig": {"Arn": place.queue_arn},
+            },
+        }
+        name = f"{place.name}-daily"
+        super().__init__(aws, f"schedule {name}", {"Name": name}, want)
+        self.new = self.key
+        self._when = f"{expression} {timezone}"
+
+    def differs(self, have: Any) -> list[str]:
+        return [f"{what}, {self._when}" for what in super().differs(have)]

@@ -1,0 +1,108 @@
+"""The installation: all its resources, in the order in which they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.aws import Aws
+from deploy.chain import Schedule, StateMachine
+from deploy.functions import Function, Layer, LogGroup, OldVersions
+from deploy.operations import Dashboard, Topic, alarms
+from deploy.options import FIRST_RUNTIME, Options
+from deploy.pack import Packed
+from deploy.place import FUNCTIONS, LAYERS, ROLES, Place
+from deploy.resource import Resource
+from deploy.roles import Role
+from deploy.storage import Bucket, Queue
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment can be set to. The defaults are those of the first one."""
+
+    schedule: str = "cron(0 6 * * ? *)"
+    timezone: str = "UTC"
+    memory: int = 1769  # MB; one whole vCPU
+    runtime: str = FIRST_RUNTIME
+    arch: str = "x86_64"
+    alarm_email: str | None = None
+    permissions_boundary: str | None = None
+
+
+def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
+    """Settings as the options say, else as they are deployed, else the first ones."""
+    deployed: dict[str, Any] = {}
+    row = FUNCTIONS[0]
+    if function := Function(aws, place, row).read():
+        deployed |= {"memory": function["MemorySize"], "runtime": function["Runtime"]}
+        deployed["arch"] = function["Architectures"][0]
+    if schedule := Schedule(aws, place).read():
+        deployed["schedule"] = schedule["ScheduleExpression"]
+        deployed["timezone"] = schedule["ScheduleExpressionTimezone"]
+    if role := Role(aws, place, row.name).read():
+        deployed["permissions_boundary"] = role["boundary"]
+    given = {name: getattr(options, name) for name in asdict(Settings())}
+    chosen = {name: v for name, v in given.items() if v is not None}
+    return Settings(**{**deployed, **chosen})
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Its resources by kind. `steps` is the list."""
+
+    settings: Settings
+    steps: list[list[Resource]]
+    artifacts: Bucket
+    roles: list[Role]
+    functions: list[Function]
+    layers: dict[str, Layer]
+
+
+def installation(
+    aws: Aws,
+    place: Place,
+    definition: Path,
+    settings: Settings | None = None,
+    packed: Mapping[str, Packed] | None = None,
+    *,
+    keep_music: bool = True,
+) -> Installation:
+    """Everything, step after step. The resources of one step do not need each other.
+
+    `definition` is the state machine's file. `settings`, and the zips of layers and functions, are
+    needed to deploy it, not to destroy it.
+    """
+    chosen, zips = settings or Settings(), packed or {}
+    compatible = {
+        "CompatibleRuntimes": [chosen.runtime],
+        "CompatibleArchitectures": [chosen.arch],
+    }
+    roles = {kind: Role(aws, place, kind, chosen.permissions_boundary) for kind in ROLES}
+    layers = {kind: Layer(aws, place, kind, zips.get(kind), compatible) for kind in LAYERS}
+    functions = [
+        Function(
+            *(aws, place, row, roles[row.name], [layers[kind] for kind in row.layers]),
+            *(zips.get(row.name), asdict(chosen)),
+        )
+        for row in FUNCTIONS
+    ]
+    artifacts = Bucket(aws, place, "artifacts")
+    watching = alarms(aws, place, chosen.schedule)
+    steps: list[list[Resource]] = [
+        [artifacts, Bucket(aws, place, "music", keep=keep_music)],
+        [
+            *roles.values(),
+            *(LogGroup(aws, place, row) for row in FUNCTIONS),
+            Queue(aws, place),
+            Topic(aws, place, chosen.alarm_email),
+            *layers.values(),
+        ],
+        [*functions],
+        [StateMachine(aws, place, definition), *watching, Dashboard(aws, place, watching)],
+        [Schedule(aws, place, chosen.schedule, chosen.timezone)],
+        [OldVersions(layer) for layer in layers.values()],
+    ]
+    return Installation(chosen, steps, artifacts, [*roles.values()], functions, layers)

@@ -1,0 +1,194 @@
+"""Builds the layer of a function's dependencies from FOLDER/requirements.lock.
+
+    python -m deploy.layers [FOLDER ...]     for this machine's Python and architecture
+
+Builds for any runtime and architecture from any machine, because only ready-made wheels are taken,
+and of these only such as have a hash in the lock file. Files in FOLDER/stand_ins/ take the place of
+packages that the function can do without. When neither these nor the lock nor this program have
+changed since a layer was built, it is not built again. Depends on neither AWS nor the bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from deploy.errors import DeployError
+from deploy.pack import Packed, pack
+from deploy.place import FUNCTIONS, ROOT
+from deploy.resource import at_once
+
+HOST_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
+# Lambda's name of an architecture: the one in the names of wheels.
+MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
+# With manylinux2014 alone, pip finds no onnxruntime and an old miditok.
+PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
+# What the functions neither import nor load through their imports. *.dist-info stays, since miditok
+# and mido ask importlib.metadata for versions. The onnxruntime module has the engine linked in, so
+# that libonnxruntime.so is only a second copy for C programs.
+NOT_NEEDED = (
+    *("bin", "**/test", "**/tests", "**/__pycache__"),
+    *("**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.[ach]"),
+    *(
+        f"onnxruntime/{name}"
+        for name in ("transformers", "quantization", "tools", "datasets", "backend")
+    ),
+    *("onnxruntime/capi/libonnxruntime.so*", "onnxruntime/Privacy.md"),
+    "onnxruntime/ThirdPartyNotices.txt",
+    *(f"numpy/{name}" for name in ("f2py", "distutils", "_pyinstaller", "doc", "random/lib")),
+    *("numpy/_core/include", "numpy/_core/lib"),
+)
+
+
+def host_arch() -> str:
+    """Lambda's name of this machine's architecture. Raises DeployError where it has none."""
+    machine = platform.machine().lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
+    if machine not in MACHINES:
+        raise DeployError(f"Lambda has no {machine} machines: use x86_64 or arm64")
+    return machine
+
+
+def build(
+    folder: Path, runtime: str, arch: str, directory: Path, say: Callable[[str], None] = print
+) -> Packed:
+    """The layer of `folder` for `runtime` (as "python3.13") and `arch`, as a zip in `directory`.
+
+    Raises DeployError, and then leaves an older layer as it was.
+    """
+    lock, stand_ins = folder / "requirements.lock", sorted(folder.glob("stand_ins/*.py"))
+    if not lock.is_file():
+        raise DeployError(f"{lock} is missing: it lists what the layer holds")
+    compiler = _compiler(runtime)
+    sources = [lock, *stand_ins, Path(__file__), Path(__file__).with_name("pack.py")]
+    made_of = [path.read_bytes() for path in sources]
+    made_of.append(f"{runtime} {arch} {bool(compiler)}".encode())
+    key = hashlib.sha256(b"\0".join(made_of)).hexdigest()
+    out = directory / f"{folder.name}-{runtime}-{arch}.zip"
+    facts = out.with_name(f"{out.name}.json")
+    if out.is_file() and facts.is_file():
+        known = json.loads(facts.read_text())
+        if known.pop("key", None) == key:
+            return Packed(out, **known)
+    say(f"building the layer of {folder.name} for {runtime}, {arch}")
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stage.", dir=directory) as stage:
+        packages = Path(stage) / "python"
+        _install(lock, packages, runtime, arch)
+        _remove_what_is_not_needed(packages)
+        for stand_in in stand_ins:
+            if (packages / stand_in.stem).exists() or (packages / stand_in.name).exists():
+                raise DeployError(
+                    f"{lock} lists what {stand_in} stands in for: delete one of the two"
+                )
+            shutil.copy2(stand_in, packages)
+        if compiler is None:
+            say(
+                f"there is no {runtime} here to compile the layer of {folder.name}: each cold "
+                f"start compiles what it imports, which doubles its CPU time: install it, or "
+                "choose a runtime whose Python is here"
+            )
+        else:
+            _compile(compiler, Path(stage))
+        packed = pack(out, {"python": packages})
+    known = {name: value for name, value in asdict(packed).items() if name != "path"}
+    half = facts.with_name(f"{facts.name}.{os.getpid()}")
+    half.write_text(json.dumps({"key": key, **known}))
+    half.replace(facts)  # last: a layer without it counts as not built
+    say(
+        f"built the layer of {folder.name}: {packed.unzipped_bytes / 1e6:.0f} MB unzipped, "
+        f"{packed.zip_bytes / 1e6:.0f} MB zipped"
+    )
+    return packed
+
+
+def _compiler(runtime: str) -> str | None:
+    """A Python of the runtime's version: no other can compile its bytecode.
+
+    A candidate is asked, because version managers leave commands on PATH that start nothing.
+    """
+    if runtime == HOST_RUNTIME:
+        return sys.executable
+    found = shutil.which(runtime)
+    if found is None:
+        return None
+    ask = "import sys; print('python%d.%d' % sys.version_info[:2])"
+    said = subprocess.run([found, "-c", ask], capture_output=True, text=True, check=False)
+    return found if said.stdout.strip() == runtime else None
+
+
+def _install(lock: Path, packages: Path, runtime: str, arch: str) -> None:
+    """--no-deps, because the lock is the complete list: what a function can do without is not in
+    it. One index: an extra one in the environment is not asked.
+    """
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-compile", "--no-deps", "--require-hashes", "--target", str(packages)),
+            *("--only-binary=:all:", "--implementation", "cp"),
+            *("--python-version", runtime.removeprefix("python")),
+            *(f"--platform={name}_{MACHINES[arch]}" for name in PLATFORMS),
+            *("--requirement", str(lock)),
+        ],
+        env={name: v for name, v in os.environ.items() if name != "PIP_EXTRA_INDEX_URL"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+        raise DeployError(
+            "\n".join(said[-20:])
+            + f"\npip could not install {lock} for {runtime} on {arch}: see the lines above. Is a "
+            "package index reachable, has each pin a wheel for this Python, and is the lock of the "
+            "same versions as requirements.txt?"
+        )
+
+
+def _remove_what_is_not_needed(packages: Path) -> None:
+    for pattern in NOT_NEEDED:
+        for path in list(packages.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _compile(compiler: str, stage: Path) -> None:
+    """unchecked-hash: the bytecode is valid whatever modification times unpacking gives the
+    sources. The paths in it are those on Lambda.
+    """
+    command = [compiler, "-m", "compileall", "-q", "-j", "2"]
+    command += ["--invalidation-mode", "unchecked-hash", "-s", str(stage), "-p", "/opt"]
+    subprocess.run([*command, str(stage / "python")], check=True)
+
+
+def main() -> int:
+    """Exit status: 1 if a layer could not be built."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.layers", description=__doc__)
+    folders = [row.folder for row in FUNCTIONS]
+    parser.add_argument("folders", nargs="*", default=folders, metavar="FOLDER")
+    options = parser.parse_args()
+
+    def of(folder: str) -> Packed:
+        return build(ROOT / folder, HOST_RUNTIME, host_arch(), ROOT / "build")
+
+    try:
+        at_once(of, options.folders)
+    except DeployError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

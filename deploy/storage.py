@@ -1,0 +1,172 @@
+"""Buckets, and the queue for starts that failed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from deploy.aws import Aws
+from deploy.errors import DeployError
+from deploy.place import Place
+from deploy.resource import Described, Resource
+
+BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+# AWS's own default. It is not compared: whoever has chosen another key since then keeps it.
+ENCRYPTED = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
+
+
+class Bucket(Resource):
+    """A private bucket for "music" or "artifacts" (`kind`). With `keep`, --destroy leaves it."""
+
+    def __init__(self, aws: Aws, place: Place, kind: str, *, keep: bool = False) -> None:
+        self._aws, self._place, self._keep = aws, place, keep
+        self.name = place.bucket(kind)
+        self.label = f"bucket {self.name}"
+        rules = place.document(f"{kind}.lifecycle.json")
+        policy = place.document("bucket.policy.json", Bucket=self.name)
+        # What people read: what follows get_ and put_, the argument of put, the wanted value.
+        self._settings: dict[str, tuple[str, str, Any]] = {
+            "no public access": (
+                *("public_access_block", "PublicAccessBlockConfiguration"),
+                dict.fromkeys(BLOCKS, True),
+            ),
+            "encrypted": ("bucket_encryption", "ServerSideEncryptionConfiguration", ENCRYPTED),
+            "lifecycle": (
+                *("bucket_lifecycle_configuration", "LifecycleConfiguration"),
+                {"Rules": rules},
+            ),
+            "TLS only": ("bucket_policy", "Policy", policy),
+            "tags": ("bucket_tagging", "Tagging", place.tags),
+        }
+        if kind == "music":
+            versioned = {"Status": "Enabled"}
+            self._settings["versioned"] = (
+                *("bucket_versioning", "VersioningConfiguration"),
+                versioned,
+            )
+
+    def read(self) -> dict[str, Any] | None:
+        """The settings, as in `_settings`. Raises DeployError if it is another account's."""
+        try:
+            return {what: self._get(what) for what in self._settings}
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "NoSuchBucket":
+                return None
+            if code not in ("AccessDenied", "403"):
+                raise
+            raise DeployError(
+                f"{error}\n{self.label} belongs to another account, or these credentials may not "
+                "see it: choose another --name, or see deploy/deployer-policy.json"
+            ) from error
+
+    def differs(self, have: dict[str, Any] | None) -> list[str]:
+        if have is None:
+            return ["created", *self._settings]
+        same = {what: have[what] == want for what, (_, _, want) in self._settings.items()}
+        same["encrypted"] = have["encrypted"] is not None
+        same["tags"] = self._place.tags.items() <= (have["tags"] or {}).items()
+        return [what for what, is_same in same.items() if not is_same]
+
+    def write(self, part: str, have: dict[str, Any] | None) -> str | None:
+        if part == "created":
+            self.create()
+            return None
+        setting, argument, want = self._settings[part]
+        if part == "tags":  # those of others stay
+            tags = ((have or {}).get("tags") or {}) | want
+            want = {"TagSet": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        elif part == "TLS only":
+            want = json.dumps(want)
+        self._aws.write("s3", f"put_{setting}", Bucket=self.name, **{argument: want})
+        return None
+
+    def create(self) -> None:
+        """Also if another deploy.sh makes it now."""
+        where = {"CreateBucketConfiguration": {"LocationConstraint": self._place.region}}
+        more = {} if self._place.region == "us-east-1" else where
+        try:
+            self._aws.write("s3", "create_bucket", Bucket=self.name, **more)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+                raise
+
+    def listed(self, have: dict[str, Any] | None) -> list[str]:
+        if have is None:
+            return []
+        if self._keep:
+            self._aws.say(f"{self.label}: kept, with the music (--delete-music deletes it)")
+            return []
+        count = len(
+            _versions(page := self._aws.client("s3").list_object_versions(Bucket=self.name))
+        )
+        more = " or more" if page["IsTruncated"] else ""
+        return [f"{self.label}, with {count}{more} versions of objects"]
+
+    def delete(self, have: dict[str, Any] | None) -> None:
+        empty_bucket(self._aws, self.name)
+        self._aws.remove("s3", "delete_bucket", Bucket=self.name)
+
+    def _get(self, what: str) -> Any:
+        """One setting, or None if there is none. Raises ClientError."""
+        setting, argument, _ = self._settings[what]
+        call = getattr(self._aws.client("s3"), f"get_{setting}")
+        try:
+            # A bucket that another account has made under our name is refused.
+            answer = call(Bucket=self.name, ExpectedBucketOwner=self._place.account)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "NoSuchBucket" or not ("NotFound" in code or "NoSuch" in code):
+                raise
+            return None
+        if what == "tags":
+            return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+        if what == "lifecycle":
+            return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule["ID"]))}
+        if what == "TLS only":
+            return json.loads(answer["Policy"])
+        return {"Status": answer.get("Status")} if what == "versioned" else answer[argument]
+
+
+def empty_bucket(aws: Aws, bucket: str, prefix: str = "") -> None:
+    """Delete every version of every object under `prefix`."""
+    while True:
+        page = aws.read("s3", "list_object_versions", Bucket=bucket, Prefix=prefix) or {}
+        found = {"Objects": _versions(page), "Quiet": True}
+        if not found["Objects"]:
+            return
+        # If S3 refuses to delete one object, the call still succeeds, and its answer says so.
+        answer = aws.write("s3", "delete_objects", Bucket=bucket, Delete=found)
+        if refused := answer.get("Errors"):
+            raise ClientError({"Error": refused[0]}, "DeleteObject")
+
+
+def _versions(page: dict[str, Any]) -> list[dict[str, str]]:
+    versions = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    return [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in versions]
+
+
+class Queue(Described):
+    """Keeps starts that failed for good: for two weeks, encrypted with SQS's own key, TLS only."""
+
+    service = "sqs"
+    calls = ("get_queue_attributes", "create_queue", "set_queue_attributes", "delete_queue")
+    changed = "attributes"
+
+    def __init__(self, aws: Aws, place: Place) -> None:
+        name = f"{place.name}-dead-letters"
+        url = f"{aws.client('sqs').meta.endpoint_url}/{place.account}/{name}"
+        attributes = {
+            "MessageRetentionPeriod": "1209600",
+            "SqsManagedSseEnabled": "true",
+            "Policy": json.dumps(place.document("queue.policy.json")),
+        }
+        super().__init__(aws, f"queue {name}", {"QueueUrl": url}, {"Attributes": attributes})
+        self.new = {"QueueName": name, "tags": place.tags}
+
+    def read(self) -> Any:
+        wanted = [*self.want["Attributes"]]
+        answer = self.aws.read("sqs", self.calls[0], **self.key, AttributeNames=wanted)
+        return answer and {"Attributes": answer.get("Attributes", {})}

@@ -1,0 +1,393 @@
+"""What a real account does differently from the embedded one, a test for each: the answers that AWS
+gives are put in by botocore's event hooks.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from moto.iam.models import iam_backends
+
+from deploy.options import FIRST_RUNTIME, RUNTIMES
+from deploy.resource import at_once
+from tests.deploy.account import difference, lasting, what_is_left
+from tests.deploy.deployer import (
+    FUNCTIONS,
+    MUSIC,
+    NAME,
+    REGION,
+    ROOT,
+    Account,
+    Hooks,
+    account,
+    make_tree,
+    times,
+)
+
+ROLE = f"{NAME}-{REGION}-generate-tokens"
+OTHER_ACCOUNT = "222222222222"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, bundle_dir_without_model: Path) -> Path:
+    return make_tree(tmp_path_factory.mktemp("real") / "tree", bundle_dir_without_model)
+
+
+@pytest.fixture
+def empty(root: Path) -> Iterator[Account]:
+    with account(root) as at:
+        yield at
+
+
+@pytest.fixture
+def made(empty: Account) -> Account:
+    """A deployed account."""
+    empty.deploy()
+    return empty
+
+
+class Trials:
+    """Stands in for the executions of trial pieces, which the tree's functions could not make."""
+
+    def __init__(self, *ends: tuple[str, str, str]) -> None:
+        """`ends`: status, error and cause of one execution after the other."""
+        self._ends, self.started = iter(ends), 0
+
+    def register(self, session: Any) -> None:
+        session.events.register("before-call.sfn.StartExecution", self._start)
+        session.events.register("before-call.sfn.DescribeExecution", self._describe)
+
+    def _start(self, **_: Any) -> Any:
+        self.started += 1
+        return _ok({"executionArn": f"arn:aws:states:::execution:{NAME}:trial"})
+
+    def _describe(self, **_: Any) -> Any:
+        status, error, cause = next(self._ends)
+        if status == "unknown":
+            refusal = {"Error": {"Code": "ExecutionDoesNotExist", "Message": cause}}
+            return type("Http", (), {"status_code": 400})(), refusal | {"ResponseMetadata": {}}
+        return _ok({"status": status, "error": error, "cause": cause})
+
+
+def _ok(answer: dict[str, Any]) -> Any:
+    return type("Http", (), {"status_code": 200})(), answer | {"ResponseMetadata": {}}
+
+
+def run_with(at: Account, trials: Trials, *options: str) -> Any:
+    hooks = Hooks()
+    register = hooks.register
+
+    def both(session: Any) -> None:
+        trials.register(session)  # first: its answers stand
+        register(session)
+
+    hooks.register = both  # type: ignore[method-assign]
+    return at.run(*options, hooks=hooks, smoke=True)
+
+
+SUCCEEDED = ("SUCCEEDED", "", "")
+DENIED = ("FAILED", "AccessError", json.dumps({"errorMessage": "S3 refuses", "stackTrace": ["x"]}))
+BROKEN = ("FAILED", "PieceError", json.dumps({"errorMessage": "no notes", "stackTrace": ["x"]}))
+
+
+def test_a_named_profile_wins_over_exported_keys_and_the_identity_is_told_first(
+    empty: Account, tmp_path: Path
+) -> None:
+    """Keys of one account are exported, the profile is of another: only that one is changed."""
+    backend = iam_backends[OTHER_ACCOUNT]["aws"]
+    backend.create_user("us-east-1", "other")
+    allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    backend.put_user_policy("other", "everything", document)
+    key = backend.create_access_key("other", "AKIA")
+    config = tmp_path / "config"
+    config.write_text(
+        f"[default]\n[profile other]\naws_access_key_id = {key.access_key_id}\n"
+        f"aws_secret_access_key = {key.secret_access_key}\n"
+    )
+    before = empty.state()
+    options = ("--profile", "other")
+    for action, answer in (((), ""), (("--destroy", "--delete-music"), f"{NAME}\n")):
+        hooks = Hooks()
+        done = empty.run(
+            *options, *action, answer=answer, hooks=hooks, env={"AWS_CONFIG_FILE": str(config)}
+        )
+        assert done.code == 0, done.err
+        assert (
+            f"account {OTHER_ACCOUNT}, region us-east-1, as arn:aws:iam::{OTHER_ACCOUNT}:user"
+            in (done.lines[0])
+        )
+        assert f"{NAME}-music-{OTHER_ACCOUNT}-{REGION}" in done.out
+        assert len(hooks.writes()) > 20
+        assert hooks.calls[0].operation == "sts GetCallerIdentity"
+        assert difference(before, empty.state()) == []
+
+
+@pytest.mark.parametrize("first_away", ["us-east-1", "eu-central-1"])
+def test_two_regions_with_one_name_never_touch_each_other(empty: Account, first_away: str) -> None:
+    regions = ["us-east-1", "eu-central-1"]
+    iam, watch = empty.aws.client("iam"), empty.aws.client("cloudwatch")
+
+    def global_things() -> set[str]:
+        roles = {role["RoleName"] for role in iam.list_roles()["Roles"]}
+        return roles | {d["DashboardName"] for d in watch.list_dashboards()["DashboardEntries"]}
+
+    for region in regions:
+        empty.deploy("--region", region)
+    for region in regions:
+        assert empty.deploy("--region", region)[-1] == "changes: 0"
+    of_region = {r: {name for name in global_things() if f"-{r}" in name} for r in regions}
+    assert all(len(names) >= 4 for names in of_region.values())
+    (other,) = {*regions} - {first_away}
+    away = ("--destroy", "--delete-music", "--region")
+    empty.deploy(*away, first_away, answer=f"{NAME}\n")
+    assert empty.deploy("--region", other)[-1] == "changes: 0"
+    assert of_region[other] <= global_things()
+    empty.deploy(*away, other, answer=f"{NAME}\n")
+    assert what_is_left(empty.aws.client, NAME) == []
+
+
+def test_a_function_whose_role_was_made_anew_is_made_anew(empty: Account) -> None:
+    empty.deploy()
+    before = lasting(empty.state())
+    iam = empty.aws.client("iam")
+    iam.delete_role_policy(RoleName=ROLE, PolicyName="least-privilege")
+    iam.delete_role(RoleName=ROLE)
+    # Killed when it has made the role and not yet the function: the next run sees it, too.
+    hooks = Hooks(kill=lambda call: call.operation == "lambda DeleteFunction")
+    assert empty.killed(hooks)
+    lines = empty.deploy()
+    assert f"function {FUNCTIONS[0]}: made anew, since its role was" in lines
+    assert not any(FUNCTIONS[1] in line for line in lines if line.endswith("was"))
+    changed = [line for line in difference(before, lasting(empty.state())) if "role-id" not in line]
+    assert changed == []
+    assert empty.deploy()[-1] == "changes: 0"
+
+
+def test_new_permissions_that_are_not_known_everywhere_are_waited_for(empty: Account) -> None:
+    trials = Trials(DENIED, DENIED, SUCCEEDED)
+    done = run_with(empty, trials)
+    assert (done.code, trials.started) == (0, 3), done.err
+    assert "the trial piece is tried again" in done.out
+    # Without a change of a role, the same error ends the run.
+    trials = Trials(DENIED)
+    done = run_with(empty, trials, "--memory", "2048")
+    assert (done.code, trials.started) == (1, 1)
+
+
+def test_a_failed_trial_is_remembered_and_its_message_is_short(empty: Account) -> None:
+    done = run_with(empty, Trials(BROKEN))
+    assert done.code == 1
+    assert "the trial piece failed with PieceError: no notes\n" in done.err
+    assert "stackTrace" not in done.err
+    assert "--rollback" not in done.err, "there is no model before"
+    for _ in range(2):
+        done = run_with(empty, Trials(BROKEN))
+        assert (done.code, "PieceError" in done.err) == (1, True)
+    done = run_with(empty, Trials(SUCCEEDED))
+    assert (done.code, done.last) == (0, "changes: 0")
+    assert "trial piece: composed and deleted" in done.out
+    done = run_with(empty, Trials())
+    assert "nothing changed, so no trial piece" in done.out
+    done = run_with(empty, Trials(BROKEN), "--bundle", empty.retrain("worse"))
+    assert "'./deploy.sh --rollback' goes back to the model before" in done.err
+
+
+def test_a_run_that_was_killed_after_its_last_write_is_followed_by_a_trial(
+    empty: Account,
+) -> None:
+    at_the_end = Hooks(kill=lambda call: call.operation == "scheduler CreateSchedule", after=True)
+    assert empty.killed(at_the_end, smoke=True)
+    trials = Trials(SUCCEEDED)
+    done = run_with(empty, trials)
+    assert (done.code, done.last, trials.started) == (0, "changes: 0", 1)
+
+
+def test_an_execution_that_is_not_known_yet_is_waited_for(empty: Account) -> None:
+    unknown = ("unknown", "", "Execution Does Not Exist")
+    done = run_with(empty, Trials(unknown, unknown, ("RUNNING", "", ""), SUCCEEDED))
+    assert done.code == 0, done.err
+
+
+def test_a_function_that_is_pending_or_being_updated_is_waited_for(made: Account) -> None:
+    text = "The function is currently in the following state: Pending"
+    hooks = Hooks(
+        answers={
+            "lambda UpdateFunctionConfiguration": times(3, "ResourceConflictException", text),
+            "lambda UpdateFunctionCode": times(
+                3, "ResourceConflictException", "An update is in progress for resource: x"
+            ),
+        }
+    )
+    (made.root / "music" / "extra.py").write_text("# more code\n")
+    try:
+        lines = made.deploy("--memory", "3008", hooks=hooks)
+    finally:
+        (made.root / "music" / "extra.py").unlink()
+    assert lines[-1] == "changes: 4"
+    updates = [call.operation for call in hooks.writes()]
+    assert updates.count("lambda UpdateFunctionConfiguration") == 5
+    assert made.deploy("--memory", "1769")[-1] == "changes: 4"
+
+
+def test_an_existing_function_is_waited_for_before_it_is_updated(made: Account) -> None:
+    asked: list[str] = []
+
+    class Pending(Hooks):
+        """The first two descriptions of a waiter say that the function is not ready."""
+
+        def register(self, session: Any) -> None:
+            super().register(session)
+            session.events.register("after-call.lambda.GetFunction", self._pending)
+
+        def _pending(self, parsed: Any, **_: Any) -> None:
+            asked.append(parsed["Configuration"]["State"])
+            if 3 <= len(asked) <= 6:
+                parsed["Configuration"]["State"] = "Pending"
+
+    hooks = Pending()
+    made.deploy("--memory", "512", hooks=hooks)
+    operations = [call.operation for call in hooks.calls]
+    first = operations.index("lambda UpdateFunctionConfiguration")
+    assert operations[:first].count("lambda GetFunction") >= 6
+    made.deploy("--memory", "1769")
+
+
+def test_a_bucket_name_that_was_just_given_up_is_waited_for_with_a_word(empty: Account) -> None:
+    text = "A conflicting conditional operation is currently in progress against this resource."
+    hooks = Hooks(answers={"s3 CreateBucket": times(5, "OperationAborted", text)})
+    lines = empty.deploy(hooks=hooks)
+    assert sum("waiting up to 10 minutes" in line for line in lines) == 1
+
+
+def test_a_state_machine_that_is_being_deleted_is_waited_for_and_made_anew(
+    empty: Account,
+) -> None:
+    empty.deploy()
+    machine = empty.aws.client("stepfunctions")
+    asked: list[str] = []
+
+    class Deleting(Hooks):
+        """It is being deleted, and gone after the third time that somebody asks."""
+
+        def register(self, session: Any) -> None:
+            super().register(session)
+            session.events.register("after-call.sfn.DescribeStateMachine", self._deleting)
+
+        def _deleting(self, parsed: Any, **_: Any) -> None:
+            asked.append(parsed.get("status", "gone"))
+            if len(asked) <= 3:
+                parsed["status"] = "DELETING"
+            if len(asked) == 3:
+                machine.delete_state_machine(stateMachineArn=parsed["stateMachineArn"])
+
+    lines = empty.deploy(hooks=Deleting())
+    assert asked == ["ACTIVE", "ACTIVE", "ACTIVE", "gone"]
+    assert f"state machine {NAME}: created" in lines
+
+
+SCHEDULES = {
+    "cron(0 6 * * ? *)": 36,
+    "rate(12 hours)": 24,
+    "rate(5 minutes)": 13,
+    "cron(0 6 ? * MON-FRI *)": 84,
+    "cron(0 6 ? * MON *)": None,
+    "rate(6 days)": 156,
+    "rate(7 days)": None,
+    "at(2030-01-01T00:00:00)": None,
+}
+
+
+def test_the_alarm_for_missing_pieces_suits_the_schedule(made: Account) -> None:
+    watch = made.aws.client("cloudwatch")
+    for schedule, hours in SCHEDULES.items():
+        made.deploy("--schedule", schedule)
+        found = watch.describe_alarms(AlarmNames=[f"{NAME}-no-piece"])["MetricAlarms"]
+        body = watch.get_dashboard(DashboardName=f"{NAME}-{REGION}")["DashboardBody"]
+        assert ("no-piece" in body) == (hours is not None), schedule
+        assert len(found) == (hours is not None), schedule
+        for alarm in found:
+            assert [alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]] == [hours, hours]
+            assert alarm["Period"] * hours <= 7 * 24 * 3600
+            assert f"for {hours} hours" in alarm["AlarmDescription"]
+    assert made.deploy()[-1] == "changes: 0"
+
+
+def test_tags_of_others_on_the_buckets_stay(made: Account) -> None:
+    s3 = made.aws.client("s3")
+    tags = s3.get_bucket_tagging(Bucket=MUSIC)["TagSet"]
+    foreign = {"Key": "cost-center", "Value": "7"}
+    s3.put_bucket_tagging(Bucket=MUSIC, Tagging={"TagSet": [*tags, foreign]})
+    assert made.deploy()[-1] == "changes: 0"
+    s3.put_bucket_tagging(Bucket=MUSIC, Tagging={"TagSet": [foreign, tags[0]]})
+    assert made.deploy()[-1] == "changes: 1"
+    now = {tag["Key"] for tag in s3.get_bucket_tagging(Bucket=MUSIC)["TagSet"]}
+    assert now == {"cost-center", "installation", "project"}
+
+
+def test_a_boundary_that_was_given_once_is_kept_and_can_be_changed(empty: Account) -> None:
+    iam = empty.aws.client("iam")
+    document = (ROOT / "deploy" / "boundary.json").read_text()
+    arns = [
+        iam.create_policy(PolicyName=name, PolicyDocument=document)["Policy"]["Arn"]
+        for name in ("one", "two")
+    ]
+    empty.deploy("--permissions-boundary", arns[0])
+    iam.delete_role_policy(
+        RoleName=ROLE.replace("generate-tokens", "schedule"), PolicyName="least-privilege"
+    )
+    iam.delete_role(RoleName=ROLE.replace("generate-tokens", "schedule"))
+    empty.deploy()
+    for arn in arns:
+        empty.deploy("--permissions-boundary", arn)
+        roles = [
+            iam.get_role(RoleName=role["RoleName"])["Role"] for role in iam.list_roles()["Roles"]
+        ]
+        bounds = {role["PermissionsBoundary"]["PermissionsBoundaryArn"] for role in roles}
+        assert bounds == {arn}
+    assert empty.deploy()[-1] == "changes: 0"
+
+
+def test_tags_that_lambda_keeps_back_are_no_reason_to_make_a_function_anew(made: Account) -> None:
+    class Untold(Hooks):
+        def register(self, session: Any) -> None:
+            super().register(session)
+            session.events.register("after-call.lambda.GetFunction", self._hide)
+
+        def _hide(self, parsed: Any, **_: Any) -> None:
+            parsed.pop("Tags", None)
+            text = "User: x is not authorized to perform: lambda:ListTags on resource: y"
+            parsed["TagsError"] = {"ErrorCode": "AccessDeniedException", "Message": text}
+
+    hooks = Untold()
+    done = made.run(hooks=hooks)
+    assert (done.code, hooks.writes()) == (1, [])
+    assert "these credentials may not lambda:ListTags" in done.err
+
+
+def test_ctrl_c_does_not_wait_for_what_waits() -> None:
+    released = threading.Event()
+    began = time.monotonic()
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            at_once(lambda _: released.wait(30), range(3))
+        assert time.monotonic() - began < 5
+    finally:
+        released.set()
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_the_runtime_stays_as_it_was_deployed(made: Account) -> None:
+    assert made.deploy("--runtime", "python3.13")[-1] != "changes: 0"
+    done = made.run("--runtime", "python3.13", "--dry-run")
+    assert done.last.endswith("changes: 0")
+    assert FIRST_RUNTIME in RUNTIMES
