@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.aws import Aws, clients_of
 from deploy.deployment import Deployment
-from deploy.errors import DeployError, way_out
+from deploy.errors import AGAIN, DeployError, way_out
 from deploy.options import Options, parse
 from deploy.place import ROOT
 
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path
         given = sys.argv[1:] if arguments is None else arguments
         run(parse(given, caller, root), session)
     except KeyboardInterrupt:
+        print(f"deploy.sh: interrupted; what is done stays: {AGAIN}", file=sys.stderr)
         return 130
     except SystemExit as ended:  # --help, or SIGTERM
         return int(ended.code or 0)
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path
         print(f"deploy.sh: {error}", file=sys.stderr)
         return 1
     except (BotoCoreError, ClientError, OSError) as error:
-        print(f"{error}\ndeploy.sh: {way_out(error)}", file=sys.stderr)
+        said = [str(error), *getattr(error, "__notes__", [])]
+        print(*dict.fromkeys(said), f"deploy.sh: {way_out(error)}", sep="\n", file=sys.stderr)
         return 1
     return 0
 

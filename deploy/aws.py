@@ -7,6 +7,7 @@ nor an installation.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -17,13 +18,14 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-# An answer to a read that means: there is no such thing.
+# An answer that means: there is no such thing.
 ABSENT = re.compile(r"NoSuch|NotFound|NonExistent|DoesNotExist|^404:")
 # Answers to a write that pass by themselves, and for how many seconds to try again.
 NOT_YET = (
-    # A new role or its policy has not reached this service.
+    # A new role or its policy has not reached this service, or not all of IAM.
     (r"cannot be assumed|to assume the (provided )?role|valid principal|managed-rule", 60.0),
     (r"does not have permissions to call|Role is not authorized", 60.0),
+    (r"NoSuchEntity: The role with name", 60.0),
     # Lambda is still busy with the update before; a state machine or queue is being deleted.
     (r"ResourceConflict(?!.*already exist)|StateMachineDeleting|QueueDeletedRecently", 90.0),
     # S3 gives the name of a deleted bucket back after some minutes.
@@ -32,6 +34,11 @@ NOT_YET = (
 POLL_S = 3.0
 
 sleep = time.sleep  # tests replace it
+stopping = threading.Event()  # after Ctrl-C: threads that are still at work write nothing more
+
+
+class StoppedError(RuntimeError):
+    """The process is about to end."""
 
 
 class Aws:
@@ -47,19 +54,14 @@ class Aws:
 
     def read(self, service: str, operation: str, **arguments: Any) -> Any:
         """The answer to a call, or None if it says that there is no such thing."""
-        try:
-            return getattr(self.client(service), operation)(**arguments)
-        except ClientError as error:
-            if not ABSENT.search(said_by(error)):
-                raise
-            return None
+        return _unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
 
     def write(self, service: str, operation: str, **arguments: Any) -> Any:
         """The answer to a call that changes something. Waits for what is not ready yet."""
         call = getattr(self.client(service), operation)
         began = time.monotonic()
         told = False
-        while True:
+        while not stopping.is_set():
             try:
                 return call(**arguments)
             except ClientError as error:
@@ -71,25 +73,27 @@ class Aws:
                     self.say(f"waiting up to {longest_s / 60:.0f} minutes, since AWS says: {said}")
                     told = True
             sleep(POLL_S)
+        raise StoppedError
 
-    def remove(self, service: str, operation: str, **arguments: Any) -> Any:
-        """As `write`, but it is no error if the thing is gone already."""
-        try:
-            return self.write(service, operation, **arguments)
-        except ClientError as error:
-            if not ABSENT.search(said_by(error)):
-                raise
-            return None
+    def remove(self, service: str, operation: str, **arguments: Any) -> None:
+        """Delete something. It is no error if it is gone already."""
+        if stopping.is_set():
+            raise StoppedError
+        _unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
 
     def items(self, service: str, operation: str, name: str, **arguments: Any) -> list[Any]:
         """The list `name` in all pages of the answer to a call; empty for what is absent."""
         pages = self.client(service).get_paginator(operation).paginate(**arguments)
-        try:
-            return [item for page in pages for item in page[name]]
-        except ClientError as error:
-            if not ABSENT.search(said_by(error)):
-                raise
-            return []
+        return _unless_absent(lambda: [item for page in pages for item in page[name]]) or []
+
+
+def _unless_absent(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ClientError as error:
+        if not ABSENT.search(said_by(error)):
+            raise
+        return None
 
 
 def clients_of(session: Any, region: str) -> Callable[[str], Any]:
@@ -98,8 +102,9 @@ def clients_of(session: Any, region: str) -> Callable[[str], Any]:
 
     @cache
     def make(service: str) -> Any:
-        # A layer is sent in one piece, hence the patience.
-        config = Config(retries={"mode": "standard", "total_max_attempts": 8}, read_timeout=300)
+        own = {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & {*os.environ}
+        retries: Any = None if own else {"mode": "standard", "total_max_attempts": 8}
+        config = Config(retries=retries, read_timeout=300)  # a layer is sent in one piece
         return session.client(service, region_name=region, config=config)
 
     def client(service: str) -> Any:

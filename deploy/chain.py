@@ -33,19 +33,30 @@ class StateMachine(Described):
         super().__init__(aws, f"state machine {place.name}", key, want)
         self.new = {"name": place.name, "type": "STANDARD", "tags": place.tags_as("key", "value")}
 
-    def read(self) -> Any:
-        """One that is being deleted is waited for, and then is not there."""
+    def differs(self, have: Any) -> list[str]:
+        return ["created"] if _is_going(have) else super().differs(have)
+
+    def write(self, part: str, have: Any) -> str | None:
+        """One that is being deleted is waited for."""
         began = time.monotonic()
-        while True:
-            have = super().read()
-            if have is None or have.get("status") != "DELETING":
-                return have
+        if _is_going(have):
+            self.aws.say(f"{self.label} is being deleted: waiting until it is gone")
+        while _is_going(have):
             if time.monotonic() - began > LONGEST_DELETION_S:
                 raise DeployError(
                     f"{self.label} is still being deleted, for which its running executions must "
                     "end: stop them in the console, then run this again"
                 )
             patience.sleep(patience.POLL_S)
+            have = self.read()
+        return super().write(part, have)
+
+    def listed(self, have: Any) -> list[str]:
+        return [] if _is_going(have) else super().listed(have)
+
+
+def _is_going(have: Any) -> bool:
+    return have is not None and have.get("status") == "DELETING"
 
 
 class Schedule(Described):

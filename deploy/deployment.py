@@ -34,8 +34,8 @@ class Deployment:
         caller = aws.client("sts").get_caller_identity()
         if not caller["Arn"].startswith("arn:aws:"):
             raise DeployError(
-                f"this has been made for the partition aws, not for {caller['Arn'].split(':')[1]}: "
-                "its documents name it"
+                f"this deploys to the partition aws only, not to {caller['Arn'].split(':')[1]}: "
+                "the ARNs in its policies begin with arn:aws:"
             )
         self._options, self._aws, self._say = options, aws, aws.say
         self._place = Place(options.name, caller["Account"], aws.region)
@@ -45,19 +45,24 @@ class Deployment:
 
     def deploy(self) -> dict[str, Any]:
         """The deployed names."""
-        self._say(f"deploying {self._place.name} to {self._where}")
+        doing = "a dry run of deploying" if self._options.dry_run else "deploying"
+        self._say(f"{doing} {self._place.name} to {self._where}")
         walk, outputs = self._walk(), self._outputs()
         build = self._options.root / "build"
         build.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="deploy.", dir=build) as work, self._lock(walk):
             settings = settings_of(self._options, self._aws, self._place)
             packed = self._pack(settings, Path(work))
-            whole = installation(self._aws, self._place, self._definition, settings, packed)
+            new = bool(walk.changes)  # the bucket for the lock, so far
+            whole = installation(
+                self._aws, self._place, self._definition, settings, packed, new=new
+            )
             walk.ensure_all(whole.steps)
             if self._options.outputs is not None:
                 self._options.outputs.write_text(json.dumps(outputs, indent=2) + "\n")
             self._try_out(walk, whole)
-        self._summary(settings)
+        if not walk.dry:
+            self._summary(settings)
         self._finish(walk)
         return outputs
 

@@ -83,20 +83,24 @@ class OldVersions(Resource):
     def __init__(self, layer: Layer) -> None:
         self._layer, self.label = layer, layer.label
 
-    def read(self) -> list[dict[str, Any]]:
-        old = self._layer.read()[KEPT_VERSIONS:]
-        return [version for version in old if version["LayerVersionArn"] != self._layer.arn]
+    def read(self) -> dict[str, dict[str, Any]]:
+        """By what is told of each."""
+        to_come = self._layer.arn.endswith(":new")  # in a dry run
+        old = self._layer.read()[KEPT_VERSIONS - to_come :]
+        return {
+            f"version {version['Version']}: deleted": version
+            for version in old
+            if version["LayerVersionArn"] != self._layer.arn
+        }
 
-    def differs(self, have: list[dict[str, Any]]) -> list[str]:
-        return [f"version {version['Version']}: deleted" for version in have]
+    def differs(self, have: dict[str, dict[str, Any]]) -> list[str]:
+        return [*have]
 
-    def write(self, part: str, have: list[dict[str, Any]]) -> str | None:
-        self._layer.delete(
-            [version for version in have if f"version {version['Version']}:" in part]
-        )
+    def write(self, part: str, have: dict[str, dict[str, Any]]) -> str | None:
+        self._layer.delete([have[part]])
         return None
 
-    def listed(self, have: list[dict[str, Any]]) -> list[str]:
+    def listed(self, have: Any) -> list[str]:
         return []  # the layer lists all of them
 
 
@@ -168,7 +172,7 @@ class Function(Resource):
         if have is None:
             return ["created"]
         if self._role.id not in (None, have["Tags"].get("role-id")):
-            return ["made anew, since its role was"]
+            return ["deleted and created again, since its role was"]
         want = self._configuration()
         current = {name: have.get(name) for name in want} | {
             "Layers": [layer["Arn"] for layer in have.get("Layers", [])],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from deploy.aws import Aws
 from deploy.chain import Schedule, StateMachine
 from deploy.functions import Function, Layer, LogGroup, OldVersions
 from deploy.operations import Dashboard, Topic, alarms
-from deploy.options import FIRST_RUNTIME, Options
+from deploy.options import Options, first_runtime
 from deploy.pack import Packed
 from deploy.place import FUNCTIONS, LAYERS, ROLES, Place
 from deploy.resource import Resource
@@ -26,23 +26,24 @@ class Settings:
     schedule: str = "cron(0 6 * * ? *)"
     timezone: str = "UTC"
     memory: int = 1769  # MB; one whole vCPU
-    runtime: str = FIRST_RUNTIME
+    runtime: str = field(default_factory=first_runtime)
     arch: str = "x86_64"
     alarm_email: str | None = None
     permissions_boundary: str | None = None
 
 
 def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
-    """Settings as the options say, else as they are deployed, else the first ones."""
+    """Settings as the options say, else as they are deployed, else the defaults."""
     deployed: dict[str, Any] = {}
-    row = FUNCTIONS[0]
-    if function := Function(aws, place, row).read():
+    # A run that was killed can have left one function, or one role, of them.
+    functions = (Function(aws, place, row).read() for row in FUNCTIONS)
+    if function := next(filter(None, functions), None):
         deployed |= {"memory": function["MemorySize"], "runtime": function["Runtime"]}
         deployed["arch"] = function["Architectures"][0]
     if schedule := Schedule(aws, place).read():
         deployed["schedule"] = schedule["ScheduleExpression"]
         deployed["timezone"] = schedule["ScheduleExpressionTimezone"]
-    if role := Role(aws, place, row.name).read():
+    if role := next(filter(None, (Role(aws, place, kind).read() for kind in ROLES)), None):
         deployed["permissions_boundary"] = role["boundary"]
     given = {name: getattr(options, name) for name in asdict(Settings())}
     chosen = {name: v for name, v in given.items() if v is not None}
@@ -69,11 +70,12 @@ def installation(
     packed: Mapping[str, Packed] | None = None,
     *,
     keep_music: bool = True,
+    new: bool = False,
 ) -> Installation:
     """Everything, step after step. The resources of one step do not need each other.
 
     `definition` is the state machine's file. `settings`, and the zips of layers and functions, are
-    needed to deploy it, not to destroy it.
+    needed to deploy it, not to destroy it. `new`: this run has made its first bucket.
     """
     chosen, zips = settings or Settings(), packed or {}
     compatible = {
@@ -92,17 +94,22 @@ def installation(
     artifacts = Bucket(aws, place, "artifacts")
     watching = alarms(aws, place, chosen.schedule)
     steps: list[list[Resource]] = [
-        [artifacts, Bucket(aws, place, "music", keep=keep_music)],
+        [artifacts],  # deleted last, since it holds the lock
+        [Bucket(aws, place, "music", keep=keep_music)],
         [
             *roles.values(),
             *(LogGroup(aws, place, row) for row in FUNCTIONS),
-            Queue(aws, place),
+            Queue(aws, place, new=new),
             Topic(aws, place, chosen.alarm_email),
             *layers.values(),
         ],
-        [*functions],
+        *_one_after_the_other(functions),  # so that one of them always has the settings
         [StateMachine(aws, place, definition), *watching, Dashboard(aws, place, watching)],
         [Schedule(aws, place, chosen.schedule, chosen.timezone)],
         [OldVersions(layer) for layer in layers.values()],
     ]
     return Installation(chosen, steps, artifacts, [*roles.values()], functions, layers)
+
+
+def _one_after_the_other(functions: list[Function]) -> list[list[Resource]]:
+    return [[function] for function in functions]

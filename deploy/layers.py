@@ -81,7 +81,10 @@ def build(
             return Packed(out, **known)
     say(f"building the layer of {folder.name} for {runtime}, {arch}")
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stage.", dir=directory) as stage:
+    for left in directory.glob("stage.*.*"):  # by a build that was killed
+        if not Path("/proc", left.name.split(".")[1]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"stage.{os.getpid()}.", dir=directory) as stage:
         packages = Path(stage) / "python"
         _install(lock, packages, runtime, arch)
         _remove_what_is_not_needed(packages)
@@ -99,6 +102,7 @@ def build(
             )
         else:
             _compile(compiler, Path(stage))
+        facts.unlink(missing_ok=True)  # they are of the zip before
         packed = pack(out, {"python": packages})
     known = {name: value for name, value in asdict(packed).items() if name != "path"}
     half = facts.with_name(f"{facts.name}.{os.getpid()}")

@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy import aws as patience
 from deploy.aws import Aws
 from deploy.place import Place
+from deploy.storage import anothers
 
 KEY = "deploy.lock"
 STALE_S = 1800
@@ -54,6 +55,8 @@ def _take(aws: Aws, place: Place, make_bucket: Callable[[], None]) -> str:
             if code == "NoSuchBucket":
                 make_bucket()
                 continue
+            if code in ("AccessDenied", "403"):
+                raise anothers(error, bucket) from error
             if code not in LOST:
                 raise
         condition = {"IfNoneMatch": "*"}
@@ -77,7 +80,7 @@ def _take(aws: Aws, place: Place, make_bucket: Callable[[], None]) -> str:
 
 
 def _holder(body: bytes) -> dict[str, Any]:
-    """Host, process and time of a lock. One that cannot be read is an old one of no process."""
+    """Host, process and time of a lock. An unreadable one counts as stale."""
     try:
         lock = json.loads(body)
         return {"host": str(lock["host"]), "pid": int(lock["pid"]), "since": int(lock["since"])}

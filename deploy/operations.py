@@ -79,7 +79,11 @@ class Alarm(Described):
     def differs(self, have: Any) -> list[str]:
         if self.wanted:
             return super().differs(have)
-        return [] if have is None else ["deleted, since the schedule does not suit it"]
+        return (
+            []
+            if have is None
+            else ["deleted, since CloudWatch cannot watch for pieces that come so rarely"]
+        )
 
     def write(self, part: str, have: Any) -> str | None:
         if not self.wanted:

@@ -21,7 +21,6 @@ from deploy.schedule_expression import ScheduleExpressionError, check_expression
 # on Amazon Linux 2 with 2.26. An embedded AWS runs functions with the machine's own Python.
 RUNTIMES = ("python3.12", "python3.13", "python3.14")
 LOCAL_RUNTIME = "python3.11"
-FIRST_RUNTIME = HOST_RUNTIME if HOST_RUNTIME in RUNTIMES else "python3.13"
 LARGEST_MB, SMALLEST_MB = 10240, 512
 
 
@@ -54,7 +53,8 @@ class Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise DeployError(f"{message.removeprefix('argument ')}: see ./deploy.sh --help")
+        words = message.removeprefix("argument ").rstrip(".")
+        raise DeployError(f"{words}: see ./deploy.sh --help")
 
 
 def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
@@ -159,14 +159,26 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
     options = Options(root=root, **given)
     if options.delete_music and options.action != "destroy":
         raise DeployError("--delete-music goes with --destroy")
-    if options.outputs is not None and not options.outputs.parent.is_dir():
-        raise DeployError(f"--outputs: there is no folder {options.outputs.parent}")
+    if options.outputs is not None:
+        if options.outputs.is_dir():
+            raise DeployError(f"--outputs: {options.outputs} is a folder: name a file")
+        if not options.outputs.parent.is_dir():
+            raise DeployError(f"--outputs: there is no folder {options.outputs.parent}")
     if options.action == "deploy":
         try:
             Bundle.load(options.model)
         except BundleError as error:
             raise DeployError(f"--bundle: {error}") from error
     return options
+
+
+def first_runtime(host: str = HOST_RUNTIME) -> str:
+    """The runtime of a first deployment: this machine's Python, which can compile the layers.
+
+    A local AWS, in AWS_ENDPOINT_URL, runs functions with this machine's Python, whichever that is.
+    """
+    local = bool(os.environ.get("AWS_ENDPOINT_URL"))
+    return host if local or host in RUNTIMES else "python3.13"
 
 
 def check_name(name: str, region: str) -> None:

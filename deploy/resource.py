@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar, TypeVar
 
-from deploy.aws import Aws
+from deploy.aws import Aws, stopping
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
@@ -110,9 +110,9 @@ class Walk:
     def about_to_write(self) -> None:
         """To be called before each write."""
         with self._lock:
-            first, self._before_first_write = self._before_first_write, None
-            if first is not None:
-                first()
+            if self._before_first_write is not None:
+                self._before_first_write()
+            self._before_first_write = None
 
     def ensure_all(self, steps: Iterable[Iterable[Resource]]) -> None:
         """Step after step; the resources of one step do not need each other."""
@@ -151,15 +151,19 @@ class Walk:
 
 
 def at_once(do: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
-    """`do` of each thing, in threads; the results in order. Raises the first error at the end; only
-    Ctrl-C and the like are raised at once.
+    """`do` of each thing, in threads; the results in order. Raises the first error at the end, with
+    the others as notes; only Ctrl-C and the like are raised at once.
     """
     pool = ThreadPoolExecutor(max_workers=8)
     futures = [pool.submit(do, thing) for thing in things]
     try:
         wait(futures)
     except BaseException:
+        stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for other in errors[1:]:
+        errors[0].add_note(str(other))
     return [future.result() for future in futures]

@@ -15,7 +15,7 @@ from aws_croniter.exceptions import AwsCroniterExpressionError
 
 LATE_H = 12  # how late a piece may be before its alarm goes off
 LONGEST_ALARM_H = 7 * 24  # CloudWatch looks back no further
-OCCURRENCES = 1000  # of a cron expression, to find the longest pause between two
+LOOK_AHEAD = timedelta(days=15)  # for the longest pause of a cron expression: two weeks and more
 
 
 class ScheduleExpressionError(ValueError):
@@ -29,9 +29,11 @@ def check_expression(expression: str) -> None:
         raise ScheduleExpressionError(f"{expression!r}: write for instance rate(1 day)")
     if kind == "at":
         try:
-            datetime.strptime(inner, "%Y-%m-%dT%H:%M:%S")
+            start = datetime.strptime(inner, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
         except ValueError as error:
             raise ScheduleExpressionError(f"{expression!r}: {error}") from error
+        if start < datetime.now(UTC) - timedelta(days=1):  # a day: it may be of any time zone
+            raise ScheduleExpressionError(f"{expression!r} is in the past")
     if kind == "cron":
         _cron(expression, inner)
 
@@ -51,17 +53,20 @@ def check_timezone(name: str) -> None:
 def hours_without_a_piece(expression: str) -> int | None:
     """After how many hours without a piece something is wrong; None if no alarm can tell.
 
-    That is the longest pause of the schedule and LATE_H, for at most a week. A schedule with a
-    longer pause has no such alarm, nor has one that starts once.
+    That is the longest pause of the schedule and LATE_H, at most a week. A schedule with a pause
+    of a week or more has no such alarm, nor has one that starts once.
     """
-    kind, inner = _parts(expression)
-    if kind == "at":
+    try:
+        kind, inner = _parts(expression)
+        if kind == "at":
+            return None
+        if kind == "rate":
+            count, unit = inner.split()
+            pause = timedelta(**{f"{unit.rstrip('s')}s": int(count)})
+        else:
+            pause = _longest_pause(_cron(expression, inner))
+    except ScheduleExpressionError:  # set in the console, or its last start is over
         return None
-    if kind == "rate":
-        count, unit = inner.split()
-        pause = timedelta(**{f"{unit.rstrip('s')}s": int(count)})
-    else:
-        pause = _longest_pause(_cron(expression, inner))
     hours = -(-pause // timedelta(hours=1))  # rounded up
     return min(hours + LATE_H, LONGEST_ALARM_H) if hours < LONGEST_ALARM_H else None
 
@@ -84,12 +89,12 @@ def _cron(expression: str, inner: str) -> AwsCroniter:
 
 
 def _longest_pause(cron: AwsCroniter) -> timedelta:
-    """Between two of the next OCCURRENCES; one too long for an alarm ends the search."""
+    """Between two starts from now on, as far as LOOK_AHEAD; at most what an alarm can span."""
     longest = timedelta(0)
-    last = cron.occurrence(datetime.now(UTC)).next()
-    for _ in range(OCCURRENCES):
+    first = last = cron.occurrence(datetime.now(UTC)).next()
+    while last - first < LOOK_AHEAD and longest < timedelta(hours=LONGEST_ALARM_H):
         following = cron.occurrence(last).next()
-        if following is None or following - last >= timedelta(hours=LONGEST_ALARM_H):
-            return timedelta(hours=LONGEST_ALARM_H)
+        if following is None:
+            break
         longest, last = max(longest, following - last), following
     return longest

@@ -57,10 +57,7 @@ class Bucket(Resource):
                 return None
             if code not in ("AccessDenied", "403"):
                 raise
-            raise DeployError(
-                f"{error}\n{self.label} belongs to another account, or these credentials may not "
-                "see it: choose another --name, or see deploy/deployer-policy.json"
-            ) from error
+            raise anothers(error, self.name) from error
 
     def differs(self, have: dict[str, Any] | None) -> list[str]:
         if have is None:
@@ -130,6 +127,13 @@ class Bucket(Resource):
         return {"Status": answer.get("Status")} if what == "versioned" else answer[argument]
 
 
+def anothers(error: ClientError, bucket: str) -> DeployError:
+    return DeployError(
+        f"{error}\nbucket {bucket} belongs to another account, or these credentials may not use "
+        "it: choose another --name, or see deploy/deployer-policy.json"
+    )
+
+
 def empty_bucket(aws: Aws, bucket: str, prefix: str = "") -> None:
     """Delete every version of every object under `prefix`."""
     while True:
@@ -155,7 +159,11 @@ class Queue(Described):
     calls = ("get_queue_attributes", "create_queue", "set_queue_attributes", "delete_queue")
     changed = "attributes"
 
-    def __init__(self, aws: Aws, place: Place) -> None:
+    def __init__(self, aws: Aws, place: Place, *, new: bool = False) -> None:
+        """A queue that was deleted is still there for a minute, so that of a `new` installation is
+        created without a look: SQS then says that it was deleted recently, which is waited for.
+        """
+        self._new = new
         name = f"{place.name}-dead-letters"
         url = f"{aws.client('sqs').meta.endpoint_url}/{place.account}/{name}"
         attributes = {
@@ -167,6 +175,8 @@ class Queue(Described):
         self.new = {"QueueName": name, "tags": place.tags}
 
     def read(self) -> Any:
+        if self._new:
+            return None
         wanted = [*self.want["Attributes"]]
         answer = self.aws.read("sqs", self.calls[0], **self.key, AttributeNames=wanted)
         return answer and {"Attributes": answer.get("Attributes", {})}

@@ -145,11 +145,12 @@ class Account:
         answer: str = "",
         hooks: Hooks | None = None,
         smoke: bool = False,
+        runtime: str = RUNTIME,
         env: Mapping[str, str] = MappingProxyType({}),
     ) -> Done:
         """deploy.sh with these options; without a trial piece unless `smoke`."""
         deploys = not {"--destroy", "--rollback"} & {*options}
-        runtime = ("--runtime", RUNTIME) if deploys and "--runtime" not in options else ()
+        own = ("--runtime", runtime) if runtime and deploys and "--runtime" not in options else ()
         quick = () if smoke or "--destroy" in options else ("--no-smoke",)
         out, err = io.StringIO(), io.StringIO()
         with (
@@ -169,7 +170,7 @@ class Account:
                         "deploy.resource.at_once", lambda do, things: [do(each) for each in things]
                     )
                     stack.enter_context(in_turn)
-            code = main([*runtime, *quick, *options], root=self.root)
+            code = main([*own, *quick, *options], root=self.root)
         return Done(code, out.getvalue(), err.getvalue())
 
     def deploy(self, *options: str, **more: Any) -> list[str]:

@@ -260,5 +260,5 @@ def test_a_refusal_by_aws_ends_the_deployment_and_names_the_permission(at: Accou
     done = at.run(env=keys)
     assert done.code == 1
     assert "AccessDenied" in done.err
-    assert "these credentials may not PutObject" in done.err
+    assert "these credentials may not use it" in done.err
     assert "changes:" not in done.out

@@ -92,7 +92,7 @@ def test_retraining_rolling_back_pruning_and_destroying_with_the_deployer_policy
     keys = deployer(empty)
     before = empty.state()
     done = empty.run(env=keys)
-    assert done.code == 1 and "may not iam:CreateRole" in done.err
+    assert done.code == 1 and "not allowed to call iam:CreateRole" in done.err
     assert "--permissions-boundary" in done.err
     empty.deploy("--permissions-boundary", BOUNDARY, env=keys)
     first = empty.state()
@@ -122,7 +122,10 @@ def test_retraining_rolling_back_pruning_and_destroying_with_the_deployer_policy
             Description=description,
             Content={"ZipFile": b"PK\5\6" + bytes(18)},
         )
-    empty.deploy("--bundle", empty.retrain("fifth"), env=keys)
+    fifth = empty.retrain("fifth")
+    told = empty.deploy("--dry-run", "--bundle", fifth, env=keys)
+    made = empty.deploy("--bundle", fifth, env=keys)
+    assert told[-1] == f"a dry run, nothing was changed; {made[-1]}"
     assert versions(empty) == [3, 4, 5]
     assert empty.models() == ["5", "5"]
     # Half rolled back, it is completed, not taken a version further.
@@ -231,9 +234,10 @@ def test_what_goes_wrong_is_said_with_the_way_out(empty: Account) -> None:
     denied = "User: x is not authorized to perform: iam:CreateRole on resource: y"
     for operation, code, message, way_out in (
         ("sts GetCallerIdentity", "ExpiredToken", "The token is expired", "sign in again"),
+        ("s3 PutObject", "AccessDenied", "Access Denied", "belongs to another account, or"),
         ("s3 CreateBucket", "TooManyBuckets", "100 buckets", "a quota"),
         ("s3 CreateBucket", "BucketAlreadyExists", "not available", "choose another --name"),
-        ("iam CreateRole", "AccessDenied", denied, "may not iam:CreateRole: deploy/deployer"),
+        ("iam CreateRole", "AccessDenied", denied, "call iam:CreateRole: deploy/deployer"),
         ("lambda PublishLayerVersion", "CodeStorageExceededException", "75 GB", "a quota"),
         ("lambda CreateFunction", "ExpiredTokenException", "expired", "sign in again"),
         ("cloudwatch PutDashboard", "InternalServiceFault", "try again", "run this again"),

@@ -45,6 +45,8 @@ class NoSession:
         (["--timezone", "Mars/Olympus"], "--timezone"),
         (["--bundle", "/nowhere"], "--bundle"),
         (["--outputs", "/nowhere/x.json"], "--outputs"),
+        (["--outputs", "/tmp"], "is a folder"),
+        (["--schedule", "at(2020-01-01T00:00:00)"], "in the past"),
         (["--colour", "red"], "--colour"),
         (["--name"], "--name"),
         (["--profile", ""], "--profile"),
@@ -126,7 +128,7 @@ def test_no_credentials_no_profile_no_network_and_no_disk_are_told(
 ) -> None:
     none = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
     done = empty.run(env={**none, "AWS_PROFILE": ""})
-    assert (done.code, "run 'aws configure'" in done.err) == (1, True)
+    assert (done.code, "'Credentials'" in done.err) == (1, True)
     done = empty.run("--profile", "another")
     assert (done.code, "no such profile" in done.err) == (1, True)
     sso = tmp_path / "config"
@@ -135,7 +137,7 @@ def test_no_credentials_no_profile_no_network_and_no_disk_are_told(
         "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.org/start\n"
     )
     done = empty.run("--profile", "sso", env={"AWS_CONFIG_FILE": str(sso)})
-    assert (done.code, "'aws sso login'" in done.err) == (1, True), done.err
+    assert (done.code, "sign in again" in done.err) == (1, True), done.err
     assert "the disk is full" in way_out(OSError(28, "No space left on device"))
     done = empty.run(env={"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     assert (done.code, "cannot be reached" in done.err) == (1, True)

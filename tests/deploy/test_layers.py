@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,8 +173,17 @@ def test_when_pip_fails_the_layer_stays_and_the_way_out_is_named(
 def test_an_index_from_the_environment_is_not_asked(
     function: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "not a url at all")
-    assert "built the layer" in build(function, tmp_path / "build")[1][-1]
+    asked: list[Any] = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        asked.append(options.get("env", os.environ))
+        return subprocess.CompletedProcess(command, 1, "", "no")
+
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://example.org/simple")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(DeployError):
+        build(function, tmp_path / "build")
+    assert ["PIP_EXTRA_INDEX_URL" in env for env in asked] == [False]
 
 
 @pytest.mark.parametrize("folder", [*(row.folder for row in FUNCTIONS), "deploy"])

@@ -79,6 +79,13 @@ def test_no_role_may_do_more_than_the_boundary_allows() -> None:
                     assert allowed == Decision.ALLOWED, (role, action, resource)
 
 
+def test_a_batch_may_redrive_its_own_executions_only() -> None:
+    policies = [POLICIES["statemachine.policy.json"]]
+    for name, decision in ((NAME, Decision.ALLOWED), ("another", Decision.NOT_ALLOWED)):
+        execution = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:{name}:x"
+        assert decide(policies, "states:RedriveExecution", execution, {}) == decision
+
+
 def _listed(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
@@ -177,6 +184,20 @@ RAISES: list[Ask] = [
         "sts",
         "assume_role",
         {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/{MINE}", "RoleSessionName": "xx"},
+    ),
+    # a role of that name which somebody made without the boundary
+    (
+        "lambda",
+        "update_function_configuration",
+        {
+            "FunctionName": f"{NAME}-midi-save",
+            "Role": f"arn:aws:iam::{ACCOUNT}:role/{NAME}-unbound",
+        },
+    ),
+    (
+        "iam",
+        "update_assume_role_policy",
+        {"RoleName": f"{NAME}-unbound", "PolicyDocument": TRUST},
     ),
     # what is not its own
     ("lambda", "delete_function", {"FunctionName": "another"}),

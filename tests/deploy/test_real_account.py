@@ -15,15 +15,19 @@ from typing import Any
 import pytest
 from moto.iam.models import iam_backends
 
-from deploy.options import FIRST_RUNTIME, RUNTIMES
+from deploy.aws import Aws, StoppedError, stopping
+from deploy.options import first_runtime
+from deploy.place import ROLES, Place
 from deploy.resource import at_once
 from tests.deploy.account import difference, lasting, what_is_left
 from tests.deploy.deployer import (
+    ACCOUNT,
     FUNCTIONS,
     MUSIC,
     NAME,
     REGION,
     ROOT,
+    RUNTIME,
     Account,
     Hooks,
     account,
@@ -32,6 +36,7 @@ from tests.deploy.deployer import (
 )
 
 ROLE = f"{NAME}-{REGION}-generate-tokens"
+OTHER_RUNTIME = "python3.13" if RUNTIME != "python3.13" else "python3.12"
 OTHER_ACCOUNT = "222222222222"
 
 
@@ -143,6 +148,8 @@ def test_two_regions_with_one_name_never_touch_each_other(empty: Account, first_
         empty.deploy("--region", region)
     for region in regions:
         assert empty.deploy("--region", region)[-1] == "changes: 0"
+    # Dashboards are of the whole account, which moto does not know.
+    assert len({Place(NAME, ACCOUNT, region).dashboard for region in regions}) == 2
     of_region = {r: {name for name in global_things() if f"-{r}" in name} for r in regions}
     assert all(len(names) >= 4 for names in of_region.values())
     (other,) = {*regions} - {first_away}
@@ -155,16 +162,21 @@ def test_two_regions_with_one_name_never_touch_each_other(empty: Account, first_
 
 
 def test_a_function_whose_role_was_made_anew_is_made_anew(empty: Account) -> None:
-    empty.deploy()
+    empty.deploy("--memory", "3008")
     before = lasting(empty.state())
     iam = empty.aws.client("iam")
     iam.delete_role_policy(RoleName=ROLE, PolicyName="least-privilege")
     iam.delete_role(RoleName=ROLE)
-    # Killed when it has made the role and not yet the function: the next run sees it, too.
-    hooks = Hooks(kill=lambda call: call.operation == "lambda DeleteFunction")
-    assert empty.killed(hooks)
+    # Killed when it has made the role, and not the function: the next run sees it, too. Killed when
+    # it has deleted the function: the settings are those of the other.
+    for after in (False, True):
+        hooks = Hooks(kill=lambda call: call.operation == "lambda DeleteFunction", after=after)
+        assert empty.killed(hooks)
+    assert f"function {FUNCTIONS[0]}: created" in empty.deploy()
+    iam.delete_role_policy(RoleName=ROLE, PolicyName="least-privilege")
+    iam.delete_role(RoleName=ROLE)
     lines = empty.deploy()
-    assert f"function {FUNCTIONS[0]}: made anew, since its role was" in lines
+    assert f"function {FUNCTIONS[0]}: deleted and created again, since its role was" in lines
     assert not any(FUNCTIONS[1] in line for line in lines if line.endswith("was"))
     changed = [line for line in difference(before, lasting(empty.state())) if "role-id" not in line]
     assert changed == []
@@ -340,11 +352,13 @@ def test_a_boundary_that_was_given_once_is_kept_and_can_be_changed(empty: Accoun
         for name in ("one", "two")
     ]
     empty.deploy("--permissions-boundary", arns[0])
-    iam.delete_role_policy(
-        RoleName=ROLE.replace("generate-tokens", "schedule"), PolicyName="least-privilege"
-    )
-    iam.delete_role(RoleName=ROLE.replace("generate-tokens", "schedule"))
-    empty.deploy()
+    for kind in ROLES:
+        role = f"{NAME}-{REGION}-{kind}"
+        iam.delete_role_policy(RoleName=role, PolicyName="least-privilege")
+        iam.delete_role(RoleName=role)
+        empty.deploy()
+        made_again = iam.get_role(RoleName=role)["Role"]
+        assert made_again["PermissionsBoundary"]["PermissionsBoundaryArn"] == arns[0]
     for arn in arns:
         empty.deploy("--permissions-boundary", arn)
         roles = [
@@ -369,7 +383,7 @@ def test_tags_that_lambda_keeps_back_are_no_reason_to_make_a_function_anew(made:
     hooks = Untold()
     done = made.run(hooks=hooks)
     assert (done.code, hooks.writes()) == (1, [])
-    assert "these credentials may not lambda:ListTags" in done.err
+    assert "not allowed to call lambda:ListTags" in done.err
 
 
 def test_ctrl_c_does_not_wait_for_what_waits() -> None:
@@ -381,13 +395,21 @@ def test_ctrl_c_does_not_wait_for_what_waits() -> None:
         with pytest.raises(KeyboardInterrupt):
             at_once(lambda _: released.wait(30), range(3))
         assert time.monotonic() - began < 5
+        with pytest.raises(StoppedError):  # threads that are left over write nothing more
+            Aws(lambda _: object, REGION).write("s3", "__init__")
     finally:
         released.set()
+        stopping.clear()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def test_the_runtime_stays_as_it_was_deployed(made: Account) -> None:
-    assert made.deploy("--runtime", "python3.13")[-1] != "changes: 0"
-    done = made.run("--runtime", "python3.13", "--dry-run")
+def test_the_runtime_stays_as_it_was_deployed(
+    made: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert made.deploy("--runtime", OTHER_RUNTIME)[-1] != "changes: 0"
+    done = made.run("--dry-run", runtime="")
     assert done.last.endswith("changes: 0")
-    assert FIRST_RUNTIME in RUNTIMES
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert [first_runtime(f"python3.{minor}") for minor in (11, 12, 14, 15)] == [
+        *("python3.13", "python3.12", "python3.14", "python3.13")
+    ]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import date
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
+from deploy.schedule_expression import (
+    ScheduleExpressionError,
+    check_expression,
+    check_timezone,
+    hours_without_a_piece,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +29,7 @@ from deploy.schedule_expression import ScheduleExpressionError, check_expression
         "cron(*/5 * * * ? *)",
         "rate(1 day)",
         "rate(12 hours)",
-        "at(2026-11-22T06:00:00)",
+        "at(2099-11-22T06:00:00)",
     ],
 )
 def test_good_expressions_pass(expression: str) -> None:
@@ -50,6 +56,7 @@ def test_good_expressions_pass(expression: str) -> None:
         ("rate(0 days)", "rate"),
         ("rate(1 week)", "rate"),
         ("at(2026-13-01T00:00:00)", "at"),
+        ("at(2026-11-22T06:00:00)", "in the past"),
         ("0 6 * * ? *", "write cron"),
         ("", "write cron"),
     ],
@@ -82,3 +89,26 @@ def test_time_zones() -> None:
     for name in ("Mars/Olympus", "", "../etc/passwd"):
         with pytest.raises(ScheduleExpressionError, match="time zone"):
             check_timezone(name)
+
+
+@pytest.mark.parametrize(
+    ("expression", "hours"),
+    [
+        ("cron(0 6 * * ? *)", 36),
+        (
+            "cron(* 9-17 ? * MON-FRI *)",
+            76,
+        ),  # whatever day it is now: each minute by day, no weekends
+        ("cron(0/5 * * * ? *)", 13),
+        (f"cron(0 6 * * ? {date.today().year}-{date.today().year + 1})", 36),
+        ("cron(0 6 ? * MON *)", None),
+        ("cron(0 6 1 * ? *)", None),
+        ("cron(0 6 * * ? 2024)", None),  # of a deployed schedule whose last start is over
+        ("rate(12 hours)", 24),
+        ("rate(7 days)", None),
+        ("at(2099-01-01T00:00:00)", None),
+        ("set in the console", None),
+    ],
+)
+def test_the_longest_pause_without_a_piece(expression: str, hours: int | None) -> None:
+    assert hours_without_a_piece(expression) == hours
