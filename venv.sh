@@ -22,6 +22,10 @@ ensure_venv() { # requirements-file
   local python stamp digest
   unset PYTHONDONTWRITEBYTECODE # without bytecode each start of boto3 or moto costs seconds
   export PIP_DISABLE_PIP_VERSION_CHECK=1
+  if command -v flock >/dev/null; then
+    exec 9>.venv.lock
+    flock 9 # of two at once the second waits for the first
+  fi
   stamp=.venv/installed-$(tr '/' '-' <<<"$1")
   if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     python=$(find_python) || return 1
@@ -43,5 +47,6 @@ ensure_venv() { # requirements-file
     }
     printf '%s\n' "$digest" >"$stamp"
   fi
+  exec 9>&- # gives the lock back
   export PATH=$PWD/.venv/bin:$PATH PYTHON=$PWD/.venv/bin/python
 }

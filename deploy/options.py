@@ -133,7 +133,12 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
         _runtime,
         f"{', '.join(RUNTIMES)} (default: this machine's Python, or python3.13)",
     )
-    option("arch", "ARCH", _like("|".join(MACHINES), "x86_64 or arm64"), "(default: x86_64)")
+    option(
+        "arch",
+        "ARCH",
+        _like("|".join(MACHINES), "x86_64 or arm64"),
+        "x86_64 or arm64 (default: x86_64)",
+    )
     option(
         "alarm-email",
         "MAIL",

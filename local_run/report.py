@@ -5,6 +5,7 @@ It reads a MIDI file and the result of a finished execution. Depends on neither 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +123,8 @@ def describe(piece: Piece) -> str:
 
 def how_to_play(midi: str) -> str:
     """One line for people who have never played a MIDI file."""
+    quoted = shlex.quote(midi)
     return (
         f"To listen: open {midi} in a player or notation program that reads MIDI (MuseScore, "
-        f"VLC, GarageBand), or run `timidity {midi}` or `fluidsynth -i SOUNDFONT.sf2 {midi}`."
+        f"VLC, GarageBand), or run `timidity {quoted}` or `fluidsynth -i SOUNDFONT.sf2 {quoted}`."
     )

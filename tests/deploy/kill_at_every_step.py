@@ -12,33 +12,45 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.deploy.account import difference, lasting
-from tests.deploy.deployer import ROOT, Call, Hooks, account, make_tree
+from tests.deploy.deployer import ROOT, Account, Call, Hooks, account, make_tree
 
 LONGEST_CHAIN = 120
 
 
-def undisturbed(root: Path) -> tuple[Any, list[Call]]:
-    """What one whole deployment makes of an empty account, and its writes."""
+Prepare = Callable[[Account], tuple[str, ...]]
+
+
+def nothing(_: Account) -> tuple[str, ...]:
+    """The account is empty, and there are no options."""
+    return ()
+
+
+def undisturbed(root: Path, prepare: Prepare = nothing) -> tuple[Any, list[Call]]:
+    """What one whole deployment makes of an account, and its writes. `prepare` makes the account
+    what it is before, and returns the options.
+    """
     hooks = Hooks()
-    with account(root) as empty:
-        empty.deploy(hooks=hooks)
-        return lasting(empty.state()), hooks.writes()
+    with account(root) as at:
+        at.deploy(*prepare(at), hooks=hooks)
+        return lasting(at.state()), hooks.writes()
 
 
-def chain(root: Path) -> tuple[Any, list[str]]:
+def chain(root: Path, prepare: Prepare = nothing) -> tuple[Any, list[str]]:
     """Runs that each continue the one before, killed right after the first write of an operation at
     which none was killed before, until one ends by itself. Returns what they made of the account,
     and where they were killed.
     """
     seen: list[str] = []
     with account(root) as at:
+        options = prepare(at)
         while len(seen) < LONGEST_CHAIN:
             hooks = Hooks(kill=lambda call: call.operation not in seen, after=True, in_turn=True)
-            if not at.killed(hooks):
+            if not at.killed(hooks, *options):
                 assert hooks.writes() == [], f"all was written, and again, after {seen}"
                 return lasting(at.state()), seen
             new = [call.operation for call in hooks.writes() if call.operation not in seen]
