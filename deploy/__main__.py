@@ -66,12 +66,11 @@ def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path
         return 130
     except SystemExit as ended:  # --help, or SIGTERM
         return int(ended.code or 0)
-    except DeployError as error:
-        print(f"deploy.sh: {error}", file=sys.stderr)
-        return 1
-    except (BotoCoreError, ClientError, OSError) as error:
-        said = [str(error), *getattr(error, "__notes__", [])]
-        print(*dict.fromkeys(said), f"deploy.sh: {way_out(error)}", sep="\n", file=sys.stderr)
+    except (DeployError, BotoCoreError, ClientError, OSError) as error:
+        others = getattr(error, "__notes__", [])
+        said = [*others] if isinstance(error, DeployError) else [str(error), *others]
+        out = str(error) if isinstance(error, DeployError) else way_out(error)
+        print(*dict.fromkeys(said), f"deploy.sh: {out}", sep="\n", file=sys.stderr)
         return 1
     return 0
 

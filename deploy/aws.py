@@ -41,6 +41,17 @@ class StoppedError(RuntimeError):
     """The process is about to end."""
 
 
+def pause(seconds: float = POLL_S) -> None:
+    """Wait before asking AWS again. Raises StoppedError."""
+    sleep(seconds)
+    _go_on()
+
+
+def _go_on() -> None:
+    if stopping.is_set():
+        raise StoppedError
+
+
 class Aws:
     """AWS in one account and region.
 
@@ -61,7 +72,8 @@ class Aws:
         call = getattr(self.client(service), operation)
         began = time.monotonic()
         told = False
-        while not stopping.is_set():
+        _go_on()
+        while True:
             try:
                 return call(**arguments)
             except ClientError as error:
@@ -72,13 +84,11 @@ class Aws:
                 if longest_s > 100 and not told:
                     self.say(f"waiting up to {longest_s / 60:.0f} minutes, since AWS says: {said}")
                     told = True
-            sleep(POLL_S)
-        raise StoppedError
+            pause()
 
     def remove(self, service: str, operation: str, **arguments: Any) -> None:
         """Delete something. It is no error if it is gone already."""
-        if stopping.is_set():
-            raise StoppedError
+        _go_on()
         _unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
 
     def items(self, service: str, operation: str, name: str, **arguments: Any) -> list[Any]:

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy import aws as patience
-from deploy.aws import Aws
+from deploy.aws import Aws, pause
 from deploy.errors import DeployError
 from deploy.place import Place
 from deploy.resource import Described
@@ -47,7 +46,7 @@ class StateMachine(Described):
                     f"{self.label} is still being deleted, for which its running executions must "
                     "end: stop them in the console, then run this again"
                 )
-            patience.sleep(patience.POLL_S)
+            pause()
             have = self.read()
         return super().write(part, have)
 

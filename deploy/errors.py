@@ -36,14 +36,14 @@ ANSWERS = {
         f"needed or have it raised, {AGAIN}"
     ),
 }
-NOT_FOUND = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)
+NO_CREDENTIALS = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)
 SIGNED_OUT = (
     *(exceptions.SSOError, exceptions.LoginError),
     *(exceptions.TokenRetrievalError, exceptions.CredentialRetrievalError),
 )
 EXCEPTIONS: dict[tuple[type[Exception], ...], str] = {
     (exceptions.ProfileNotFound,): "there is no such profile in ~/.aws/config: see --profile",
-    NOT_FOUND: "no AWS credentials: docs/deploy.md, 'Credentials', says how to give them",
+    NO_CREDENTIALS: "no AWS credentials: docs/deploy.md, 'Credentials', says how to give them",
     SIGNED_OUT: f"the credentials are no longer valid: {SIGN_IN}",
     (exceptions.MissingDependencyException,): (
         "this profile signs in with 'aws login': '.venv/bin/python -m pip install botocore[crt]', "

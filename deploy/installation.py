@@ -54,7 +54,6 @@ def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
 class Installation:
     """Its resources by kind. `steps` is the list."""
 
-    settings: Settings
     steps: list[list[Resource]]
     artifacts: Bucket
     roles: list[Role]
@@ -108,7 +107,7 @@ def installation(
         [Schedule(aws, place, chosen.schedule, chosen.timezone)],
         [OldVersions(layer) for layer in layers.values()],
     ]
-    return Installation(chosen, steps, artifacts, [*roles.values()], functions, layers)
+    return Installation(steps, artifacts, [*roles.values()], functions, layers)
 
 
 def _one_after_the_other(functions: list[Function]) -> list[list[Resource]]:

@@ -15,8 +15,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deploy import aws as patience
-from deploy.aws import Aws
+from deploy.aws import Aws, pause
 from deploy.place import Place
 from deploy.storage import anothers
 
@@ -76,7 +75,7 @@ def _take(aws: Aws, place: Place, make_bucket: Callable[[], None]) -> str:
                 f"it is dead, delete s3://{bucket}/{KEY}"
             )
             told = True
-        patience.sleep(patience.POLL_S)
+        pause()
 
 
 def _holder(body: bytes) -> dict[str, Any]:

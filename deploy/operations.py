@@ -68,9 +68,8 @@ class Alarm(Described):
         want = want | {"AlarmActions": [place.topic_arn], "OKActions": [place.topic_arn]}
         super().__init__(aws, f"alarm {name}", {"AlarmNames": [name]}, want)
         self.arn = place.arn("cloudwatch", f"alarm:{name}")
-        self.new = {
-            "Tags": place.tags_as("Key", "Value")
-        }  # CloudWatch takes those of new ones only
+        # CloudWatch takes tags of new alarms only.
+        self.new = {"Tags": place.tags_as("Key", "Value")}
 
     def read(self) -> Any:
         found = super().read()["MetricAlarms"]
@@ -79,11 +78,9 @@ class Alarm(Described):
     def differs(self, have: Any) -> list[str]:
         if self.wanted:
             return super().differs(have)
-        return (
-            []
-            if have is None
-            else ["deleted, since CloudWatch cannot watch for pieces that come so rarely"]
-        )
+        if have is None:
+            return []
+        return ["deleted, since CloudWatch cannot watch for pieces that come so rarely"]
 
     def write(self, part: str, have: Any) -> str | None:
         if not self.wanted:

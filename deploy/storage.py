@@ -96,11 +96,9 @@ class Bucket(Resource):
         if self._keep:
             self._aws.say(f"{self.label}: kept, with the music (--delete-music deletes it)")
             return []
-        count = len(
-            _versions(page := self._aws.client("s3").list_object_versions(Bucket=self.name))
-        )
+        page = self._aws.client("s3").list_object_versions(Bucket=self.name)
         more = " or more" if page["IsTruncated"] else ""
-        return [f"{self.label}, with {count}{more} versions of objects"]
+        return [f"{self.label}, with {len(_versions(page))}{more} versions of objects"]
 
     def delete(self, have: dict[str, Any] | None) -> None:
         empty_bucket(self._aws, self.name)

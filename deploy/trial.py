@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from deploy import aws as patience
-from deploy.aws import Aws
+from deploy.aws import Aws, pause
 from deploy.errors import DeployError
 from deploy.place import Place
 from deploy.roles import Role
@@ -50,7 +49,7 @@ def compose(aws: Aws, place: Place, roles: Iterable[Role], advice: str) -> None:
         if not (lacking and changes and time.monotonic() - max(changes) < LEARNING_S):
             break
         aws.say("the new permissions are not known everywhere yet: the trial piece is tried again")
-        patience.sleep(patience.POLL_S)
+        pause()
     empty_bucket(aws, place.bucket("music"), "trial/")
     if ended["status"] != "SUCCEEDED":
         raise DeployError(
@@ -74,7 +73,7 @@ def _run(aws: Aws, place: Place) -> tuple[str, dict[str, Any]]:
     )
     arn = str(started["executionArn"])
     while True:
-        patience.sleep(1.0)
+        pause(1.0)
         description = aws.read("stepfunctions", "describe_execution", executionArn=arn)
         waited_s = time.monotonic() - began
         if description is not None and description["status"] != "RUNNING":

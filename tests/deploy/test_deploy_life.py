@@ -9,10 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.deploy.account import difference, lasting, what_is_left
 from tests.deploy.deployer import (
@@ -24,24 +20,11 @@ from tests.deploy.deployer import (
     RUNTIME,
     Account,
     Hooks,
-    account,
-    make_tree,
     times,
 )
 
 SECOND_MUSIC = "midi-archive-2-music-123456789012-us-east-1"
 BOUNDARY = "arn:aws:iam::123456789012:policy/midi-archive-boundary"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, bundle_dir_without_model: Path) -> Path:
-    return make_tree(tmp_path_factory.mktemp("life") / "tree", bundle_dir_without_model)
-
-
-@pytest.fixture
-def empty(root: Path) -> Iterator[Account]:
-    with account(root) as at:
-        yield at
 
 
 def deployer(at: Account) -> dict[str, str]:

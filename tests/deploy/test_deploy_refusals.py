@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zoneinfo
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,7 @@ from deploy import layers
 from deploy.__main__ import main
 from deploy.errors import way_out
 from deploy.options import parse
-from tests.deploy.deployer import RUNTIME, Account, Hooks, account, make_tree
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory, bundle_dir_without_model: Path) -> Path:
-    return make_tree(tmp_path_factory.mktemp("refusals") / "tree", bundle_dir_without_model)
+from tests.deploy.deployer import RUNTIME, Account, Hooks, make_tree
 
 
 class NoSession:
@@ -102,12 +96,6 @@ def test_without_time_zone_data_utc_passes_and_the_service_checks_the_rest(
     monkeypatch.setattr(zoneinfo, "ZoneInfo", none)
     for zone in ("UTC", "Europe/Berlin"):
         assert parse(["--timezone", zone], root, root).timezone == zone
-
-
-@pytest.fixture
-def empty(root: Path) -> Iterator[Account]:
-    with account(root) as at:
-        yield at
 
 
 def test_over_250_mb_is_refused_before_anything_is_made(empty: Account) -> None:
