@@ -1,7 +1,8 @@
 """One exception class per cause that a caller can act on.
 
 Step Functions sees the class name as the name of the error, and fails the execution
-under it. Only `StorageError` is retried. Depends on none of the code that raises them.
+under it. Only `StorageError` and `ConflictError` are retried. Depends on none of the code that
+raises them.
 """
 
 
@@ -38,6 +39,10 @@ class PieceError(RuntimeError):
 
 class StorageError(RuntimeError):
     """S3 refused a read or a write after its retries: transient, so the state machine retries."""
+
+
+class ConflictError(RuntimeError):
+    """Another execution changed the same object meanwhile: the state machine tries again."""
 
 
 class AccessError(RuntimeError):

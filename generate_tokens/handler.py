@@ -15,7 +15,8 @@ from typing import Any
 from contract.bundle import Bundle
 from contract.job import INLINE_IDS, Job, read_job
 from contract.log_line import log_line, logs_errors
-from contract.token_files import S3_CONFIG, SLOWEST_CALL_S, TokenStore
+from contract.objects import S3_CONFIG, SLOWEST_CALL_S
+from contract.token_files import TokenStore
 from generate_tokens.batch import check_batch, is_check
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.motif import motif_of

@@ -34,6 +34,8 @@ def asked(request: IAMRequestBase, resource: str) -> Asked:
     action = request._action.replace("monitoring:", "cloudwatch:")
     action = ACTIONS.get(action, action)
     service, operation = action.split(":")
+    if action == "s3:GetObject" and "versionId=" in request._path:
+        action = "s3:GetObjectVersion"
     base = f"arn:{PARTITION}:{service}:{region}:{account}"
     fields, path = _fields(request), urllib.parse.unquote(request._path)
     if action == "s3:DeleteObject" and "/" not in resource:

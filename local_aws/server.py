@@ -3,12 +3,12 @@
     with LocalAws(runtime_dir=ensure_runtime(cache_dir)) as aws:
         subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
 
-This module connects the parts (front.py, iam.py, functions.py, statemachines.py, faults.py); their
-rules are in those files. It serves only those who know a key of the account, so neither other users
-of the machine nor web pages, and only its own user can read its files. There can be one local AWS
-per process, since moto keeps its state in the process, and it starts empty. On leaving the `with`
-block, also by an exception, Ctrl-C or SIGTERM, sandboxes are killed and files are removed. If the
-process is killed outright, its sandboxes die with it.
+This module connects the parts (front.py, iam.py, objects.py, functions.py, statemachines.py,
+faults.py); their rules are in those files. It serves only those who know a key of the account, so
+neither other users of the machine nor web pages, and only its own user can read its files. There
+can be one local AWS per process, since moto keeps its state in the process, and it starts empty. On
+leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes are killed and files
+are removed. If the process is killed outright, its sandboxes die with it.
 """
 
 import os
@@ -35,7 +35,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from local_aws import statemachines
+from local_aws import objects, statemachines
 from local_aws.clients import make_client
 from local_aws.faults import Fault, Faults
 from local_aws.front import Front, only_backends_in_use
@@ -153,6 +153,7 @@ class LocalAws:
         replace(stack, ActionAuthenticatorMixin, "request_count", 0)
         # moto checks no request to any service if its X-Amz-Target header names one of these.
         replace(stack, ActionAuthenticatorMixin, "PUBLIC_OPERATIONS", [])
+        objects.install(stack)
         self._serve(stack)  # not before the lines above
         self.env = self._client_environment(state_dir)
         statemachines.install(stack, self.endpoint, self._iam)

@@ -22,8 +22,9 @@ from contract.checks import require_object
 from contract.errors import TokensError
 from contract.job import Job, Prompt, read_job
 from contract.log_line import log_line, logs_errors
+from contract.objects import S3_CONFIG
 from contract.request import LONGEST
-from contract.token_files import S3_CONFIG, TokenStore
+from contract.token_files import TokenStore
 from midi_save.check import check_piece
 from midi_save.detokenize import detokenize, load_tokenizer
 from midi_save.prompt import ids_of_prompt

@@ -1,46 +1,51 @@
 """Reads prompts from S3 and saves finished pieces there.
 
-A reader of the latest keys never sees a half-written piece: every object is written in one request,
-S3 checks its hash before it keeps it, and the latest keys are written last. How token files are
-read and which errors S3's errors become is in contract/token_files.py. Depends on neither the
-content of the MIDI nor the tokens.
+A day is saved or it is not: contract/records.py says how. Depends on neither the content of the
+MIDI nor the tokens.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from contract.errors import EventError, PromptError, TokensError
-from contract.token_files import PREFIX, get_object, prefix_of, read_token_file, storage_errors
+from contract.errors import ConflictError, EventError, PromptError, StorageError, TokensError
+from contract.objects import Bucket, as_json, json_object, storage_errors, unchanged
+from contract.records import (
+    PREFIX,
+    Found,
+    archive_keys,
+    find_record,
+    prefix_of,
+    read_named,
+)
 from midi_save.prompt import SIZE_LIMIT, too_large
 
 LATEST_MIDI = "neural-net/model-prediction.mid"
 LATEST_TOKENS = "neural-net/token_sequence.json"
+COMMITS = 2  # a record that another execution changed meanwhile is tried once more
+FOLLOWS = 5  # the latest keys are two objects, and each can meet the other execution's
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def archive_keys(date: str, piece: int | None = None, *, trial: bool = False) -> dict[str, str]:
-    """The keys under which the piece of `date`, or number `piece` of a batch, is archived."""
-    number = "" if piece is None else f"-{piece:04}"
-    stem = f"{prefix_of(trial=trial)}{date}{number}"
-    return {
-        "archive": f"{stem}_sequence.mid",
-        "tokens": f"{stem}_tokens.json",
-        "record": f"{stem}_sequence.json",
-    }
+@dataclass(frozen=True)
+class Latest:
+    """The latest keys as they are: their day, "" if they do not say it, and their ETags."""
+
+    date: str
+    tokens_etag: str | None
+    midi_etag: str | None
 
 
 class PieceStore:
     """The music bucket. `client` is boto3's S3 client."""
 
     def __init__(self, bucket: str, client: Any) -> None:
-        self._bucket = bucket
-        self._client = client
+        self._bucket = Bucket(bucket, client)
 
     def read_prompt(self, uri: str) -> bytes:
         """The prompt MIDI at `uri`, its size checked before a byte of it is read.
@@ -48,88 +53,148 @@ class PieceStore:
         Raises EventError for a URI outside prompts/ of this bucket, PromptError if the prompt is
         missing or too large, StorageError, AccessError.
         """
-        key = uri.removeprefix(f"s3://{self._bucket}/")
+        bucket = self._bucket.name
+        key = uri.removeprefix(f"s3://{bucket}/")
         if not key.startswith("prompts/") or not key.endswith(".mid"):
-            raise EventError(
-                f"prompt must be s3://{self._bucket}/prompts/NAME.mid, got {uri[:200]!a}"
-            )
-        response = get_object(self._client, self._bucket, key)
+            raise EventError(f"prompt must be s3://{bucket}/prompts/NAME.mid, got {uri[:200]!a}")
+        response = self._bucket.get(key)
         if response is None:
             raise PromptError(f"there is no prompt at {uri[:200]!a}: upload it first")
         if response["ContentLength"] > SIZE_LIMIT:
             raise too_large(response["ContentLength"])
-        with storage_errors("read", self._bucket, key):
+        with storage_errors("read", bucket, key):
             return bytes(response["Body"].read())
 
     def save(
         self,
         midi: bytes,
-        tokens: dict[str, Any],
-        record: dict[str, Any],
+        tokens: Mapping[str, Any],
+        record: Mapping[str, Any],
         started_day: str,
         *,
         trial: bool = False,
     ) -> tuple[dict[str, Any], str | None]:
-        """Write the piece.
+        """Write the piece: MIDI and tokens, the record, then the latest keys.
 
-        Returns the record as written, with its "sha256" and "keys", and the key of the latest MIDI,
-        or None if this piece is not the latest.
+        Returns the record as written, with its "sha256", "keys" and "objects", and the key of the
+        latest MIDI, or None if this piece is not the latest.
 
-        `tokens` is the piece's token file, `record` the rest of its record, `started_day`
-        the day on which the execution started. The archive is complete before the latest keys
-        change. These never return to an older day, except from a day after `started_day`.
-        A piece of a batch is never the latest; a trial has latest keys of its own.
+        `tokens` is the piece's token file, `record` the rest of its record, `started_day` the day
+        on which the execution started. The latest keys never return to an older day, except from a
+        day after `started_day`. A piece of a batch is never the latest; a trial has latest keys of
+        its own. Saving a piece again changes nothing, and mends what an execution that failed has
+        left. Raises ConflictError if other executions keep changing the same day, StorageError,
+        AccessError.
         """
-        piece = record.get("piece")
-        keys = archive_keys(record["date"], piece, trial=trial)
+        bodies = {"archive": midi, "tokens": as_json(tokens)}
+        committed = self._commit(bodies, record, trial=trial)
+        if record.get("piece") is not None:
+            return committed, None
+        return committed, self._follow(committed["keys"]["record"], started_day, trial=trial)
+
+    def _commit(
+        self, bodies: Mapping[str, bytes], record: Mapping[str, Any], *, trial: bool
+    ) -> dict[str, Any]:
+        keys = archive_keys(record["date"], record.get("piece"), trial=trial)
+        hashes = {name: hashlib.sha256(body).hexdigest() for name, body in bodies.items()}
+        whole = {**record, "sha256": hashes["archive"], "keys": keys}
+        kinds = {"archive": ("audio/midi", _metadata(record)), "tokens": ("application/json", {})}
+        for attempt in range(1, COMMITS + 1):
+            found = find_record(self._bucket, keys["record"])
+            if self._is_committed(found, whole, hashes):
+                assert found.content is not None
+                return found.content
+            objects = {}
+            for name, body in bodies.items():
+                kind, metadata = kinds[name]
+                version = self._bucket.put(keys[name], body, kind, Metadata=metadata)
+                objects[name] = {"sha256": hashes[name], "version": version}
+            committed = {**whole, "objects": objects}
+            try:
+                # The record is the commit. By condition: another execution of this day that
+                # committed since the reading must not be overwritten unseen.
+                condition = unchanged(found.etag)
+                self._bucket.put(
+                    keys["record"], as_json(committed), "application/json", **condition
+                )
+            except ConflictError:
+                if attempt == COMMITS:
+                    raise
+            else:
+                return committed
+        raise AssertionError("the last attempt returns or raises")
+
+    def _is_committed(
+        self, found: Found, whole: Mapping[str, Any], hashes: Mapping[str, str]
+    ) -> bool:
+        """Whether the record says this piece, and what it names is still what the keys show."""
+        if found.content is None:
+            return False
+        objects = found.content.get("objects", {})
+        if {**whole, "objects": objects} != found.content or objects.keys() != hashes.keys():
+            return False
+        for name, sha256 in hashes.items():
+            head = self._bucket.head(whole["keys"][name])
+            named = {"sha256": sha256, "version": head.get("VersionId") if head else ""}
+            if objects[name] != named:
+                return False
+        return True
+
+    def _follow(self, record_key: str, started_day: str, *, trial: bool) -> str | None:
+        """Copy what the record names to the latest keys, unless these have a newer day.
+
+        In this order, so that whoever writes last writes what was committed last: the latest keys'
+        ETags, then the record, then both keys on condition that their ETags are still the same.
+        The tokens come first: their date keeps an older day from becoming the latest.
+        """
         latest_midi, latest_tokens = (
             prefix_of(trial=trial) + key.removeprefix(PREFIX)
             for key in (LATEST_MIDI, LATEST_TOKENS)
         )
-        latest_date = self._latest_date(latest_tokens) if piece is None else ""
-        # A piece with a mistyped date in the future must not stay the latest until that date.
-        is_latest = piece is None and (record["date"] >= latest_date or latest_date > started_day)
-        # The record does not mention the latest keys, so that running a day again writes the same
-        # bytes.
-        record = {**record, "sha256": hashlib.sha256(midi).hexdigest(), "keys": keys}
-        metadata = {
-            "model-id": record["model_id"],
-            "seed": str(record["seed"]),
-            "style": record["style"],
-            "duration-s": str(record["duration_s"]),
-            "notes": str(record["notes"]),
-            "date": record["date"],
-        }
-        tokens_json = _to_json(tokens)
-        self._put(keys["archive"], midi, "audio/midi", metadata)
-        self._put(keys["tokens"], tokens_json, "application/json", {})
-        self._put(keys["record"], _to_json(record), "application/json", {})
-        if is_latest:
-            # The tokens come first: their date prevents an older day from becoming the latest.
-            self._put(latest_tokens, tokens_json, "application/json", {})
-            self._put(latest_midi, midi, "audio/midi", metadata)
-        return record, latest_midi if is_latest else None
+        for attempt in range(1, FOLLOWS + 1):
+            latest = self._latest(latest_tokens, latest_midi)
+            record = find_record(self._bucket, record_key).content
+            if record is None:
+                raise StorageError(f"{record_key} was overwritten: start the execution again")
+            # A piece with a mistyped date in the future must not stay the latest until that date.
+            if record["date"] < latest.date <= started_day:
+                return None
+            tokens = read_named(self._bucket, record, "tokens")
+            midi = read_named(self._bucket, record, "archive")
+            try:
+                condition = unchanged(latest.tokens_etag)
+                self._bucket.put(latest_tokens, tokens, "application/json", **condition)
+                condition = unchanged(latest.midi_etag)
+                metadata = {"Metadata": _metadata(record)}
+                self._bucket.put(latest_midi, midi, "audio/midi", **metadata, **condition)
+            except ConflictError:
+                if attempt == FOLLOWS:
+                    raise
+            else:
+                return latest_midi
+        raise AssertionError("the last attempt returns or raises")
 
-    def _latest_date(self, key: str) -> str:
-        """The day of the latest piece; "" if there is no such piece or it does not say its day."""
+    def _latest(self, tokens_key: str, midi_key: str) -> Latest:
+        tokens, midi = (self._bucket.head(key) for key in (tokens_key, midi_key))
         try:
-            date = read_token_file(self._client, self._bucket, key).get("date")
+            stored = self._bucket.read(tokens_key)
+            date = json_object(stored.body, tokens_key).get("date") if stored else ""
         except TokensError:
-            return ""
-        return date if isinstance(date, str) and _DATE.fullmatch(date) else ""
-
-    def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str]) -> None:
-        with storage_errors("write", self._bucket, key):
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                Metadata=metadata,
-                # S3 keeps the object only if what arrived has this hash.
-                ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
-            )
+            date = ""  # what is no token file is replaced
+        return Latest(
+            date if isinstance(date, str) and _DATE.fullmatch(date) else "",
+            tokens["ETag"] if tokens else None,
+            midi["ETag"] if midi else None,
+        )
 
 
-def _to_json(content: dict[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode()
+def _metadata(record: Mapping[str, Any]) -> dict[str, str]:
+    """What the MIDI file's headers say of it."""
+    return {
+        "model-id": record["model_id"],
+        "seed": str(record["seed"]),
+        "style": record["style"],
+        "duration-s": str(record["duration_s"]),
+        "notes": str(record["notes"]),
+        "date": record["date"],
+    }

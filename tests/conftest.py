@@ -133,6 +133,9 @@ def s3(s3_client: Any) -> Iterator[Any]:
 
     with mock_aws():
         s3_client.create_bucket(Bucket=MUSIC_BUCKET)
+        s3_client.put_bucket_versioning(
+            Bucket=MUSIC_BUCKET, VersioningConfiguration={"Status": "Enabled"}
+        )
         yield s3_client
 
 

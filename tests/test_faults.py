@@ -21,6 +21,7 @@ import pytest
 
 from local_aws.server import LocalAws
 from local_run.days import ComposeError, compose_day
+from tests.stored import put_day
 
 Deployed = tuple[LocalAws, dict[str, Any]]
 LATEST = ("neural-net/model-prediction.mid", "neural-net/token_sequence.json")
@@ -38,10 +39,15 @@ def model_id() -> str:
     return str(json.loads(manifest.read_text())["model_id"])
 
 
-def put(deployed: Deployed, key: str, body: bytes) -> str:
+def client_and_bucket(deployed: Deployed) -> tuple[Any, str]:
     aws, names = deployed
-    aws.client("s3").put_object(Bucket=names["music_bucket"], Key=key, Body=body)
-    return f"s3://{names['music_bucket']}/{key}"
+    return aws.client("s3"), names["music_bucket"]
+
+
+def put(deployed: Deployed, key: str, body: bytes) -> str:
+    client, bucket = client_and_bucket(deployed)
+    client.put_object(Bucket=bucket, Key=key, Body=body)
+    return f"s3://{bucket}/{key}"
 
 
 @contextmanager
@@ -91,7 +97,7 @@ def test_tokens_of_another_bundle_are_left_alone_and_it_says_so(
     deployed: Deployed, tmp_path: Path
 ) -> None:
     tokens = {"model_id": "f" * 64, "date": "2025-06-01", "style": "folk", "seed": 1, "ids": [1, 3]}
-    put(deployed, "neural-net/2025-06-01_tokens.json", json.dumps(tokens).encode())
+    put_day(*client_and_bucket(deployed), "2025-06-01", json.dumps(tokens).encode())
     piece = compose_day(*deployed, date(2025, 6, 2), {"duration_s": 8}, tmp_path)
     assert piece.continued_from is None
     assert "made by another model" in (piece.fresh_because or "")
@@ -103,7 +109,7 @@ def test_damaged_tokens_do_not_stop_the_next_days(
 ) -> None:
     tokens = {"model_id": model_id(), "date": "2025-07-01", "style": "folk", "seed": 1, "ids": ids}
     body = json.dumps(tokens).encode()
-    put(deployed, "neural-net/2025-07-01_tokens.json", body if ids else body[:40])
+    put_day(*client_and_bucket(deployed), "2025-07-01", body if ids else body[:40])
     piece = compose_day(*deployed, date(2025, 7, 2), {"duration_s": 8}, tmp_path)
     assert piece.continued_from is None
     assert "2025-07-01" in (piece.fresh_because or "") and "damaged" in (piece.fresh_because or "")

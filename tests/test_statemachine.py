@@ -16,11 +16,13 @@ from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
 from tests.machine import ASL, ROOT, Machine
 
-# What no retry mends: our exception classes, but for the one that is transient.
+# What no retry mends: our exception classes, but for those that are transient.
 OUR_ERRORS = sorted(
     name
     for name, value in vars(errors).items()
-    if isinstance(value, type) and value.__module__ == errors.__name__ and name != "StorageError"
+    if isinstance(value, type)
+    and value.__module__ == errors.__name__
+    and name not in {"StorageError", "ConflictError"}
 )
 
 

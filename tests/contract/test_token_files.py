@@ -16,9 +16,11 @@ from botocore.exceptions import ClientError
 from contract.bundle import Bundle
 from contract.errors import AccessError, ModelMismatchError, StorageError, TokensError
 from contract.job import Generation, Job
+from contract.objects import S3_CONFIG, SLOWEST_CALL_S
 from contract.request import parse_request
-from contract.token_files import S3_CONFIG, SLOWEST_CALL_S, TokenStore
+from contract.token_files import TokenStore
 from tests.conftest import MUSIC_BUCKET
+from tests.stored import put_day
 
 DATE = "2026-11-22"
 MakeJob = Callable[[str, int, str, int], Job]
@@ -28,8 +30,7 @@ def put_tokens(
     s3: Any, bundle: Bundle, date: str, prefix: str = "neural-net/", **changes: Any
 ) -> None:
     content = {"model_id": bundle.model_id, "date": date, "ids": [1, 3, 13], **changes}
-    body = json.dumps(content).encode()
-    s3.put_object(Bucket=MUSIC_BUCKET, Key=f"{prefix}{date}_tokens.json", Body=body)
+    put_day(s3, MUSIC_BUCKET, date, json.dumps(content).encode(), prefix)
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def test_the_newest_piece_before_the_day_is_the_previous_one(
 ) -> None:
     for date in ("2026-11-01", "2026-11-20", "2026-11-22", "2026-11-23"):
         put_tokens(s3, bundle, date)
-    s3.put_object(Bucket=MUSIC_BUCKET, Key="neural-net/2026-11-21_sequence.mid", Body=b"MThd")
+    for name in ("2026-11-21_sequence.mid", "2026-11-21_tokens.json"):  # without a record
+        s3.put_object(Bucket=MUSIC_BUCKET, Key=f"neural-net/{name}", Body=b"not committed")
     previous = store.previous(DATE)
     assert (previous.date, previous.ids) == ("2026-11-20", (1, 3, 13))
     assert previous.fresh_because is None
@@ -139,11 +141,11 @@ def test_a_token_file_out_of_form_starts_afresh_and_says_so(
     assert_damaged(store)
 
 
-@pytest.mark.parametrize("body", [b"", b"[1, 2]", b"<html>", b" " * 4_000_001])
+@pytest.mark.parametrize("body", [b"", b"[1, 2]", b"<html>", b" " * 8_000_001])
 def test_a_token_file_that_is_no_json_object_or_too_large_starts_afresh_and_says_so(
     body: bytes, s3: Any, store: TokenStore
 ) -> None:
-    s3.put_object(Bucket=MUSIC_BUCKET, Key="neural-net/2026-11-21_tokens.json", Body=body)
+    put_day(s3, MUSIC_BUCKET, "2026-11-21", body)
     assert_damaged(store)
 
 

@@ -31,8 +31,9 @@ Keywords = dict[str, Any]
 Ask = tuple[str, str, Keywords]
 
 
-def get(key: str, bucket: str = MUSIC) -> Ask:
-    return "s3", "get_object", {"Bucket": bucket, "Key": key}
+def get(key: str, bucket: str = MUSIC, version: str | None = None) -> Ask:
+    of = {} if version is None else {"VersionId": version}
+    return "s3", "get_object", {"Bucket": bucket, "Key": key, **of}
 
 
 def put(key: str, bucket: str = MUSIC) -> Ask:
@@ -78,9 +79,13 @@ DENIED: dict[str, list[Ask]] = {
     "generate-tokens": [
         *EVERYONES,
         get(PIECE),  # the music itself
-        get("neural-net/2026-01-01_sequence.json"),
+        get(PIECE, version="1"),
+        get("neural-net/2026-01-01_sequence.json", version="1"),
+        get("neural-net/model-prediction.mid"),
+        get("site/index.html"),
         get("prompts/a.mid"),
         put(PIECE),
+        put("site/index.html"),
         put("neural-net/model-prediction.mid"),
         put("trial/2026-01-01_tokens.json"),
         listing("prompts/"),
@@ -91,8 +96,9 @@ DENIED: dict[str, list[Ask]] = {
     ],
     "midi-save": [
         *EVERYONES,
-        get(PIECE),
-        get("neural-net/2026-01-01_tokens.json"),
+        get("prompts/a.mid", version="1"),
+        get("runs/x/tokens-1.json", version="1"),
+        delete("site/index.html"),
         put("runs/x/tokens-1.json"),
         put("prompts/a.mid"),
         put("index.html"),
@@ -135,7 +141,10 @@ ALLOWED: dict[str, list[Ask]] = {
         get("runs/x/tokens-1.json"),
         listing("neural-net/"),
     ],
-    "midi-save": [put(PIECE), put("trial/x"), listing("prompts/")],
+    "midi-save": [
+        *(put(PIECE), put("trial/x"), put("site/x"), listing("prompts/"), listing("site/")),
+        *(get(PIECE), get("site/x")),
+    ],
     "statemachine": [
         invoke(f"{NAME}-generate-tokens"),
         invoke(f"{NAME}-midi-save"),
@@ -191,7 +200,7 @@ def test_what_a_role_is_for_it_may_do(
 ) -> None:
     for service, operation, keywords in ALLOWED[role]:
         asked(client_of(role, service), operation, keywords, deployed[0].endpoint)
-    for key in (PIECE, "trial/x", "runs/x/tokens-1.json"):
+    for key in (PIECE, "trial/x", "site/x", "runs/x/tokens-1.json"):
         deployed[0].client("s3").delete_object(Bucket=MUSIC, Key=key)
 
 

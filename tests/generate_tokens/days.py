@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tests.conftest import MUSIC_BUCKET
+from tests.stored import put_day
 
 
 class Context:
@@ -29,6 +30,4 @@ def job(**request: Any) -> dict[str, Any]:
 
 
 def store_piece(s3: Any, date: str, content: dict[str, Any]) -> None:
-    s3.put_object(
-        Bucket=MUSIC_BUCKET, Key=f"neural-net/{date}_tokens.json", Body=json.dumps(content)
-    )
+    put_day(s3, MUSIC_BUCKET, date, json.dumps(content).encode())

@@ -11,12 +11,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from local_aws.server import STATE_PREFIX, AlreadyRunningError, LocalAws
 from tests.local_aws.conftest import CACHE_DIR, Cloud
@@ -60,6 +62,29 @@ def test_environment_makes_a_client_of_this_aws(
 def test_one_at_a_time_in_a_process(cloud: Cloud, runtime_dir: Path) -> None:
     with pytest.raises(AlreadyRunningError), LocalAws(runtime_dir):
         pass
+
+
+def test_of_many_conditional_writes_at_once_one_succeeds(cloud: Cloud) -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads meet between a comparison and its write
+    s3 = cloud.aws.client("s3")
+    s3.create_bucket(Bucket="contended")
+
+    def put(key: str) -> bool:
+        try:
+            s3.put_object(Bucket="contended", Key=key, Body=b"x", IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
+                return False
+            raise
+        return True
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(20):
+                assert sum(threads.map(put, [f"key-{number}"] * 8)) == 1
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_starts_empty_and_leaves_nothing_after_an_exception(runtime_dir: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from contract.bundle import Bundle
-from contract.errors import AccessError, EventError, PromptError, StorageError
+from contract.errors import AccessError, ConflictError, EventError, PromptError, StorageError
+from contract.objects import Bucket
+from contract.records import archive_keys, read_named
 from contract.token_files import TokenStore
-from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore, archive_keys
+from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore
 from tests.conftest import MUSIC_BUCKET
 
 DATE = "2026-11-22"
@@ -159,6 +161,50 @@ def test_saving_a_day_again_writes_the_same_bytes(s3: Any) -> None:
     assert objects(s3) == first
 
 
+def test_saving_a_day_again_writes_nothing_but_the_latest_keys(s3: Any) -> None:
+    save(s3)
+    again = FaultyS3(s3)
+    assert save(again) == save(s3)
+    assert again.written == [LATEST_TOKENS, LATEST_MIDI]
+
+
+def test_a_record_names_the_versions_that_were_written(s3: Any) -> None:
+    record, _ = save(s3, midi=b"MThd first")
+    save(s3, midi=b"MThd second")
+    assert read_named(Bucket(MUSIC_BUCKET, s3), record, "archive") == b"MThd first"
+    assert json.loads(read_named(Bucket(MUSIC_BUCKET, s3), record, "tokens"))["ids"] == [1, 2]
+
+
+def test_saving_a_day_again_puts_back_what_a_failed_save_wrote_over_it(s3: Any) -> None:
+    save(s3, midi=b"MThd kept")
+    with pytest.raises(StorageError):
+        save(FaultyS3(s3, 1), midi=b"MThd never committed")
+    assert objects(s3)[archive_keys(DATE)["archive"]] == b"MThd never committed"
+    record, _ = save(s3, midi=b"MThd kept")
+    assert objects(s3)[archive_keys(DATE)["archive"]] == b"MThd kept"
+    assert read_named(Bucket(MUSIC_BUCKET, s3), record, "archive") == b"MThd kept"
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"date": "2026', b"[]", b'{"keys": 3}'])
+def test_a_torn_record_is_replaced(torn: bytes, s3: Any) -> None:
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=archive_keys(DATE)["record"], Body=torn)
+    record, _ = save(s3)
+    assert json.loads(objects(s3)[archive_keys(DATE)["record"]]) == record
+
+
+def test_a_day_that_others_keep_changing_is_a_conflict_by_name(s3: Any) -> None:
+    class Busy(FaultyS3):
+        def put_object(self, **request: Any) -> Any:
+            if request["Key"] == archive_keys(DATE)["record"]:
+                other = json.dumps({"written": len(self.written)}).encode()
+                self._s3.put_object(Bucket=MUSIC_BUCKET, Key=request["Key"], Body=other)
+            return super().put_object(**request)
+
+    with pytest.raises(ConflictError, match=r"_sequence\.json was changed by another execution"):
+        save(Busy(s3))
+    assert LATEST_MIDI not in objects(s3)
+
+
 def test_the_latest_day_made_again_replaces_the_latest_piece(s3: Any) -> None:
     save(s3, "2026-11-22", b"MThd first")
     save(s3, "2026-11-22", b"MThd second")
@@ -227,17 +273,17 @@ def test_a_connection_that_breaks_is_a_storage_error(s3: Any) -> None:
 
 def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> None:
     class Refusing(FaultyS3):
-        def get_object(self, **request: Any) -> Any:
+        def head_object(self, **request: Any) -> Any:
             answer: Any = {
                 "Error": {"Code": "AccessDenied", "Message": "no"},
                 "ResponseMetadata": {"HTTPStatusCode": 403},
             }
-            raise ClientError(answer, "GetObject")
+            raise ClientError(answer, "HeadObject")
 
     watched = Refusing(s3)
     with pytest.raises(AccessError, match=r"may not read s3://.*token_sequence\.json.*Denied"):
         save(watched)
-    assert watched.written == []
+    assert set(watched.written) == set(archive_keys(DATE).values())
 
 
 def test_tomorrow_finds_the_tokens_saved_today(s3: Any, bundle: Bundle) -> None:

@@ -1,6 +1,6 @@
 """Draws a MIDI file as a piano roll: time across, pitch up, a colour per instrument.
 
-    python -m training.evaluation.piano_roll out/2026-11-22_sequence.mid docs/pictures/piano-roll.png
+    python -m training.evaluation.piano_roll out/2026-11-22_sequence.mid piano-roll.png
 
 With ``--record out/2026-11-22_sequence.json`` the sections of the piece's form are drawn above it.
 """
