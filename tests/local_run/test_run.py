@@ -20,6 +20,7 @@ from typing import Any
 import mido
 import pytest
 
+from contract.instruments import INSTRUMENTS
 from contract.request import FIELDS
 from deploy.trial import failure
 from local_aws.server import LocalAws
@@ -27,7 +28,7 @@ from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
 from local_run.days import ComposeError, compose_day, upload_prompt
 from local_run.options import days_of, event_of, parse_arguments
-from local_run.report import INSTRUMENTS, describe, piece_of, read_midi
+from local_run.report import describe, piece_of, read_midi
 from midi_save.clean import FAMILIES
 
 ROOT = Path(__file__).parents[2]
