@@ -37,6 +37,13 @@ class PieceError(RuntimeError):
     """The finished MIDI failed its checks; the message names the check."""
 
 
+class SoundError(RuntimeError):
+    """The sound bank is missing, damaged or no SoundFont, or makes no sound of a piece.
+
+    The message names the file and the way out.
+    """
+
+
 class StorageError(RuntimeError):
     """S3 refused a read or a write after its retries: transient, so the state machine retries."""
 

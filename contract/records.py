@@ -8,6 +8,7 @@ code names no versions; it is believed as it is. Depends on neither music nor mo
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,19 @@ class Found:
 
     etag: str | None
     content: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A record as S3's list shows it. `written` is an aware time."""
+
+    date: str
+    etag: str
+    written: datetime.datetime
+
+    @property
+    def age_s(self) -> float:
+        return (datetime.datetime.now(datetime.UTC) - self.written).total_seconds()
 
 
 def prefix_of(*, trial: bool) -> str:
@@ -81,11 +95,11 @@ def read_named(bucket: Bucket, record: Mapping[str, Any], name: str) -> bytes:
     return stored.body
 
 
-def daily_records(bucket: Bucket, prefix: str, first: str = "") -> Iterator[tuple[str, str]]:
-    """Date and ETag of each daily piece's record from the day `first` on, oldest first."""
+def daily_records(bucket: Bucket, prefix: str, first: str = "") -> Iterator[Listed]:
+    """The record of each daily piece from the day `first` on, oldest first."""
     for entry in bucket.keys(prefix, after=f"{prefix}{first}"):
         if matched := _DAILY.fullmatch(entry["Key"].removeprefix(prefix)):
-            yield matched[1], entry["ETag"]
+            yield Listed(matched[1], entry["ETag"], entry["LastModified"])
 
 
 def _named(record: Mapping[str, Any], name: str) -> tuple[str, str | None, str | None]:

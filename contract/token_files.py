@@ -118,10 +118,10 @@ class TokenStore:
     def _newest_before(self, date: str, prefix: str) -> str | None:
         first = datetime.date.fromisoformat(date) - datetime.timedelta(days=LOOK_BACK_DAYS)
         newest = None
-        for found, _ in daily_records(self._bucket, prefix, str(first)):
-            if found >= date:
+        for found in daily_records(self._bucket, prefix, str(first)):
+            if found.date >= date:
                 break
-            newest = found
+            newest = found.date
         return newest
 
 

@@ -157,9 +157,11 @@ class Deployment:
             names = (*SHARED_FOLDERS, row.folder)
             # Not compressed: these few kilobytes must be the same bytes with every zlib. Otherwise
             # another machine would upload the same code again.
-            packed[row.name] = pack(
-                work / f"{row.name}.zip", {name: root / name for name in names}, ".py", stored=True
-            )
+            content = {name: root / name for name in names}
+            for folder in row.data:
+                beside = (path for path in (root / folder).iterdir() if path.is_file())
+                content |= {f"{folder}/{path.name}": path for path in beside}
+            packed[row.name] = pack(work / f"{row.name}.zip", content, ".py", stored=True)
             sizes = {name: packed[name].unzipped_bytes for name in (*row.layers, row.name)}
             parts = ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items())
             if sum(sizes.values()) > LARGEST_BYTES:

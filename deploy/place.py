@@ -24,11 +24,12 @@ class FunctionRow:
     folder: str  # of its code, and of the requirements.lock of its layer
     timeout_s: int
     layers: tuple[str, ...]
+    data: tuple[str, ...] = ()  # folders whose files are packed beside the code
 
 
 FUNCTIONS = (
     FunctionRow("generate-tokens", "generate_tokens", 120, ("generate-deps", "model")),
-    FunctionRow("midi-save", "midi_save", 60, ("save-deps", "model")),
+    FunctionRow("midi-save", "midi_save", 300, ("save-deps", "model"), ("site",)),
 )
 SHARED_FOLDERS = ("contract", "music")  # in the code of every function
 LAYERS = tuple(dict.fromkeys(layer for row in FUNCTIONS for layer in row.layers))

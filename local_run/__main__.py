@@ -20,6 +20,7 @@ from local_aws.runtime import RuntimeBuildError, ensure_runtime
 from local_aws.schedule import ScheduleError, StartError
 from local_aws.server import LocalAws
 from local_run.batch import compose_batch, describe_batch
+from local_run.copying import SiteFolderError, check_site_folder
 from local_run.days import ComposeError, compose_days, upload_prompt
 from local_run.deployment import ROOT, DeploymentError, deploy
 from local_run.options import check, days_of, event_of, is_file, parse_arguments
@@ -35,6 +36,7 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
     started = time.monotonic()
     event = event_of(options)
     out = caller / options.out if options.out else ROOT / "out"
+    check_site_folder(out / "site")
     with progress("preparing the functions' runtime"):
         runtime_dir = ensure_runtime(ROOT / ".cache")
     with log.open("w") as lines, LocalAws(runtime_dir, log=_log_to(lines)) as aws:
@@ -94,6 +96,7 @@ def main() -> int:
         DeploymentError,
         RuntimeBuildError,
         ScheduleError,
+        SiteFolderError,
         StartError,
     ) as error:
         print(f"{error}\nWhat the functions wrote is in {log}", file=sys.stderr)

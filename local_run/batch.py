@@ -17,6 +17,7 @@ from typing import Any
 from deploy.trial import failure
 from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
+from local_run.copying import copy_saved
 from local_run.executions import children, wait_for
 from local_run.progress import progress
 from local_run.report import minutes
@@ -83,19 +84,6 @@ def compose_batch(
     stages = {"pieces": composed_s, "copy": time.monotonic() - started - composed_s}
     error = None if ended["status"] == "SUCCEEDED" else failure(ended)
     return Batch(event["pieces"], records, out, failed, error, stages)
-
-
-def copy_saved(aws: LocalAws, result: Mapping[str, Any], out: Path) -> Path:
-    """Copies a piece and its record from S3 and returns the MIDI's path.
-
-    `result` is the output of the execution that made it.
-    """
-    keys = result["record"]["keys"]
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("archive", "record"):
-        saved = aws.client("s3").get_object(Bucket=result["bucket"], Key=keys[name])
-        (out / Path(keys[name]).name).write_bytes(saved["Body"].read())
-    return out / Path(keys["archive"]).name
 
 
 def describe_batch(batch: Batch) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 from deploy.trial import failure
 from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
-from local_run.batch import copy_saved
+from local_run.copying import copy_saved, copy_site
 from local_run.executions import history, stages_s, wait_for
 from local_run.progress import progress
-from local_run.report import Piece, describe, how_to_play, piece_of
+from local_run.report import Piece, describe, how_to_hear, piece_of
 
 
 class ComposeError(RuntimeError):
@@ -51,9 +51,9 @@ def compose_day(
     if ended["status"] != "SUCCEEDED":
         raise ComposeError(f"the execution failed: {failure(ended)}")
     result = json.loads(ended["output"])
-    midi = copy_saved(aws, result, out)
+    copied = copy_saved(aws, result, out)
     stages = stages_s(history(aws, execution)) | {"piece": time.monotonic() - started}
-    return piece_of(result, midi, stages)
+    return piece_of(result, copied, stages)
 
 
 def compose_days(
@@ -63,12 +63,13 @@ def compose_days(
     event: Mapping[str, Any],
     out: Path,
 ) -> list[dict[str, Any]]:
-    """A piece for each day, told to people; the facts about each."""
+    """A piece for each day and their site, told to people; the facts about each."""
     pieces = []
     for day in days:
         piece = compose_day(aws, deployed, day, event, out)
         event = {name: value for name, value in event.items() if name != "prompt"}  # the first's
         pieces.append(piece)
         print(f"{piece.date}\n{describe(piece)}\n", flush=True)
-    print(how_to_play(pieces[-1].midi))
-    return [piece.to_json() for piece in pieces]
+    home = copy_site(aws, deployed["music_bucket"], out / "site")
+    print(how_to_hear(pieces[-1].mp3, str(home)))
+    return [piece.to_json() | {"site": str(home)} for piece in pieces]

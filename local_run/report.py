@@ -5,7 +5,6 @@ It reads a MIDI file and the result of a finished execution. Depends on neither 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import mido
 
 from contract.instruments import INSTRUMENTS
+from local_run.copying import Copied
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class Piece:
     """One piece in the output folder. `programs` are General MIDI numbers from 0."""
 
     date: str
+    title: str | None
     midi: str
+    mp3: str
     seconds: float
     notes: int
     programs: list[int]
@@ -53,13 +55,15 @@ def read_midi(path: Path) -> tuple[float, int, list[int]]:
     return midi.length, notes, sorted(programs)
 
 
-def piece_of(result: Mapping[str, Any], midi: Path, stages_s: Mapping[str, float]) -> Piece:
+def piece_of(result: Mapping[str, Any], copied: Copied, stages_s: Mapping[str, float]) -> Piece:
     """The piece that an execution saved. `result` is the state machine's output."""
     record, stats = result["record"], result["stats"]
-    seconds, notes, programs = read_midi(midi)
+    seconds, notes, programs = read_midi(copied.midi)
     return Piece(
         date=record["date"],
-        midi=str(midi),
+        title=result["published"].get("title"),
+        midi=str(copied.midi),
+        mp3=str(copied.mp3),
         seconds=round(seconds, 2),
         notes=notes,
         programs=programs,
@@ -92,7 +96,8 @@ def describe(piece: Piece) -> str:
         origin = f"fresh: {piece.fresh_because}" if piece.fresh_because else "fresh"
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in piece.stages_s.items())
     facts = {
-        "file": piece.midi,
+        "sound": piece.mp3,
+        "MIDI": piece.midi,
         "length": f"{minutes(piece.seconds)} ({piece.seconds:.1f} s)",
         "notes": str(piece.notes),
         "instruments": ", ".join(INSTRUMENTS[program] for program in piece.programs),
@@ -107,10 +112,6 @@ def describe(piece: Piece) -> str:
     return "\n".join(f"  {name:<12} {fact}" for name, fact in facts.items())
 
 
-def how_to_play(midi: str) -> str:
-    """One line for people who have never played a MIDI file."""
-    quoted = shlex.quote(midi)
-    return (
-        f"To listen: open {midi} in a player or notation program that reads MIDI (MuseScore, "
-        f"VLC, GarageBand), or run `timidity {quoted}` or `fluidsynth -i SOUNDFONT.sf2 {quoted}`."
-    )
+def how_to_hear(mp3: str, home: str) -> str:
+    """The last lines for people: what to open."""
+    return f"To listen, open {home} in a browser,\nor play {mp3}"

@@ -1,8 +1,8 @@
-"""The second Lambda's entry: tokenizes a prompt, or turns a generated piece into MIDI in S3.
+"""The second Lambda's entry: tokenizes a prompt, saves a generated piece as MIDI, or publishes it.
 
 Environment: MUSIC_BUCKET (required), MODEL_DIR (the bundle, default /opt/model), METRICS_NAMESPACE
-(see contract/log_line.py). Raises the classes of contract/errors.py; an execution of the state
-machine fails under the name of the class.
+(see contract/log_line.py); those of `publish` are in publishing/task.py. Raises the classes of
+contract/errors.py; an execution of the state machine fails under the name of the class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contract.checks import require_object
 from contract.errors import TokensError
 from contract.job import Job, Prompt, read_job
 from contract.log_line import log_line, logs_errors
-from contract.objects import S3_CONFIG
+from contract.objects import S3_CONFIG, Bucket
 from contract.request import LONGEST
 from contract.token_files import TokenStore
 from midi_save.check import check_piece
@@ -33,6 +33,7 @@ from music.form import Plan, form_to_json
 
 # The value of `stopped` for a piece that ended by itself, not because its time was used up.
 ENDED = "duration"
+PUBLISH = "publish"
 MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt
 
 # The answer, and the facts and the metrics to log.
@@ -47,7 +48,7 @@ class Parts:
     tokenizer: miditok.MusicTokenizer
     tokens: TokenStore
     store: PieceStore
-    bucket: str
+    bucket: Bucket
 
 
 @functools.cache
@@ -60,12 +61,13 @@ def load_parts() -> Parts:
     bucket = os.environ["MUSIC_BUCKET"]
     client = boto3.client("s3", config=Config(**S3_CONFIG))
     tokens, store = TokenStore(bucket, bundle, client), PieceStore(bucket, client)
-    return Parts(bundle, load_tokenizer(bundle), tokens, store, bucket)
+    return Parts(bundle, load_tokenizer(bundle), tokens, store, Bucket(bucket, client))
 
 
 @logs_errors
-def handler(event: object, _context: object) -> dict[str, Any]:
-    """Run the task of an event {"task": one of `TASKS`, "job": that of contract/job.py}.
+def handler(event: object, context: Any) -> dict[str, Any]:
+    """Run the task of an event {"task": one of `TASKS`, "job": that of contract/job.py}, or of
+    {"task": "publish", "saved": that of publishing/task.py}.
 
     Returns the job with its prompt's ids, or the state machine's result for the saved piece.
     Raises TokensError for an unknown task, and the errors of the task.
@@ -73,13 +75,24 @@ def handler(event: object, _context: object) -> dict[str, Any]:
     began = time.perf_counter()
     message = require_object(event, "message")
     task = message.get("task")
-    if not isinstance(task, str) or task not in TASKS:
-        raise TokensError(f"task must be one of {', '.join(TASKS)}, got {str(task)[:60]!a}")
+    if not isinstance(task, str) or task not in (*TASKS, PUBLISH):
+        tasks = ", ".join((*TASKS, PUBLISH))
+        raise TokensError(f"task must be one of {tasks}, got {str(task)[:60]!a}")
     parts = load_parts()
-    job = read_job(message.get("job"), parts.bundle)
-    answer, facts, metrics = TASKS[task](job, parts)
+    metrics: dict[str, float] = {}
+    if task == PUBLISH:
+        from midi_save.publishing.task import publish
+
+        def left_s() -> float:
+            return float(context.get_remaining_time_in_millis()) / 1000
+
+        answer, facts = publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
+    else:
+        job = read_job(message.get("job"), parts.bundle)
+        answer, facts, metrics = TASKS[task](job, parts)
+        facts = {"execution": job.execution, **facts}
     took = {"seconds": round(time.perf_counter() - began, 3)}
-    print(log_line({"task": task, "execution": job.execution, **facts, **took}, metrics))
+    print(log_line({"task": task, **facts, **took}, metrics))
     return answer
 
 
@@ -134,7 +147,9 @@ def save(job: Job, parts: Parts) -> Outcome:
     log = {**origin, **batch, "notes": facts.notes, "tokens": len(ids)}
     log |= {"keys": record["keys"], "latest": latest}
     stats = {"calls": made.calls, "decode_s": made.decode_s, "tokens_per_s": made.tokens_per_s}
-    result = {"record": record, "bucket": parts.bucket, "latest": latest, "stats": stats}
+    wanted = {"date": date, "piece": request.piece, "trial": request.trial}
+    result = {"record": record, "bucket": parts.bucket.name, "latest": latest, "stats": stats}
+    result |= {"publish": wanted}
     music = {"Notes": facts.notes, "MusicSeconds": facts.duration_s}
     # A batch must not hide that the daily piece is missing.
     count = {"Pieces": 1.0} if request.piece is None else {}

@@ -67,6 +67,13 @@ def check(request, execution):
 """
 SAVE = """
 def handler(event, context):
+    if event["task"] == "publish":
+        saved, publish = event["saved"], event["saved"]["publish"]
+        if publish.get("raises"):
+            raise type(publish["raises"], (RuntimeError,), {})("what went wrong")
+        calls = publish.get("calls", 0) + 1
+        finished = calls >= publish.get("wanted", 1)
+        return {**saved, "publish": {**publish, "calls": calls, "finished": finished}}
     job = event["job"]
     raises = job["request"].get("script", {}).get("save_raises") if job["request"] else None
     if raises:
@@ -77,7 +84,8 @@ def handler(event, context):
     if job["request"] and "piece" in job["request"]:
         record |= {"piece": job["request"]["piece"], "seed": 7, "duration_s": 8.5, "notes": 99}
         record["keys"] = {"record": "neural-net/a-piece.json"}
-    return {"record": record}
+    script = job["request"].get("script", {}) if isinstance(job["request"], dict) else {}
+    return {"record": record, "publish": script.get("publish", {})}
 """
 
 

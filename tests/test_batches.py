@@ -23,7 +23,7 @@ def machine() -> Iterator[Machine]:
 def test_a_batch_has_an_execution_for_each_piece(machine: Machine) -> None:
     ended, entered = machine.run({"pieces": 3, "style": "folk"})
     assert ended["status"] == "SUCCEEDED", ended
-    assert entered[:3] == ["Start", "Batch?", "CheckBatch"]
+    assert entered[:3] == ["Start", "AskedFor?", "CheckBatch"]
     made = [
         {
             "piece": piece,

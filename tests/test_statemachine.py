@@ -26,6 +26,9 @@ OUR_ERRORS = sorted(
 )
 
 
+TO_GENERATE = ["Start", "AskedFor?", "PromptIsMidi?"]
+
+
 def definition() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(ASL.read_text())
     return loaded
@@ -84,7 +87,15 @@ def test_the_name_of_a_batchs_piece_tells_how_often_the_batch_was_redriven() -> 
 def test_a_piece_goes_from_generation_to_saving(machine: Machine) -> None:
     ended, entered = machine.run({})
     assert ended["status"] == "SUCCEEDED"
-    assert entered == ["Start", "Batch?", "PromptIsMidi?", "Generate", "Finished?", "Save"]
+    assert entered == [
+        *TO_GENERATE,
+        "Generate",
+        "Finished?",
+        "Save",
+        "Publish",
+        "Published?",
+        "Done",
+    ]
     job = json.loads(ended["output"])["record"]["job"]
     assert job["execution"]["name"] == ended["executionArn"].rsplit(":", 1)[1]
     assert job["execution"]["started"].startswith("20")
@@ -99,7 +110,7 @@ def test_an_unfinished_piece_is_generated_on(machine: Machine) -> None:
 
 def test_a_prompt_midi_is_tokenized_first(machine: Machine) -> None:
     ended, entered = machine.run({"prompt": "s3://bucket/prompts/tune.mid"})
-    assert entered[3:5] == ["TokenizePrompt", "Generate"]
+    assert entered[:5] == [*TO_GENERATE, "TokenizePrompt", "Generate"]
     job = json.loads(ended["output"])["record"]["job"]
     assert job["prompt"] == {"source": "s3://bucket/prompts/tune.mid"}
 
@@ -108,12 +119,39 @@ def test_a_prompt_midi_is_tokenized_first(machine: Machine) -> None:
     "event",
     [
         *({"prompt": "fresh"}, {"prompt": 7}, {"prompt": None}, [], "x", 3),
+        *({"rebuild_site": False}, {"rebuild_site": "yes"}, {"rebuild_site": None}),
         *({"pieces": None}, {"piece": 1}, {"pieces": 3, "piece": 2}, {"pieces": "x", "piece": "y"}),
     ],
 )
 def test_whatever_the_event_is_the_functions_see_it(machine: Machine, event: object) -> None:
     _, entered = machine.run(event)
-    assert entered[:4] == ["Start", "Batch?", "PromptIsMidi?", "Generate"]
+    assert entered[:4] == [*TO_GENERATE, "Generate"]
+
+
+def test_publishing_goes_on_until_it_is_finished(machine: Machine) -> None:
+    ended, entered = machine.run({"script": {"publish": {"wanted": 3}}})
+    assert entered.count("Publish") == 3
+    output = json.loads(ended["output"])
+    assert output["publish"]["calls"] == 3
+    assert "job" in output["record"], "the piece is in the output as it was saved"
+
+
+def test_publishing_that_never_ends_is_stopped(machine: Machine) -> None:
+    ended, entered = machine.run({"script": {"publish": {"wanted": 999, "calls": 199}}})
+    assert (ended["status"], entered[-1]) == ("FAILED", "TooManyCallsToPublish")
+    assert entered.count("Publish") == 2
+
+
+def test_publishing_that_fails_fails_the_execution_by_name(machine: Machine) -> None:
+    ended, entered = machine.run({"script": {"publish": {"raises": "SoundError"}}})
+    assert (ended["status"], ended["error"]) == ("FAILED", "SoundError")
+    assert entered[-2:] == ["Save", "Publish"], "a redrive goes on from publishing"
+
+
+def test_the_site_can_be_rebuilt_without_a_piece(machine: Machine) -> None:
+    ended, entered = machine.run({"rebuild_site": True})
+    assert entered == ["Start", "AskedFor?", "RebuildSite", "Publish", "Published?", "Done"]
+    assert json.loads(ended["output"])["publish"]["rebuild"] is True
 
 
 def test_a_piece_that_never_ends_is_stopped(machine: Machine) -> None:

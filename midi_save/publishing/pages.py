@@ -49,7 +49,7 @@ class Pages:
     """
 
     def __init__(self, folder: Path, site: Site) -> None:
-        self._folder, self._site = folder, site
+        self._folder, self.site = folder, site
         self._names = {name: _name_with_hash(folder / name) for name in ASSETS}
         environment = Environment(
             loader=FileSystemLoader(folder),
@@ -93,7 +93,7 @@ class Pages:
             roll=Markup(roll_svg),  # noqa: S704 - roll.py escapes what it writes
             earlier=earlier and _plain(earlier),
             later=later and _plain(later),
-            linked_data=_for_script(_linked_data(entry, self._site)),
+            linked_data=_for_script(_linked_data(entry, self.site)),
         )
 
     def overview(self, entries: Sequence[Entry], newest_roll_svg: str) -> dict[str, SiteFile]:
@@ -130,7 +130,7 @@ class Pages:
             by_year = _grouped(of_style, lambda entry: entry.date[:4])
             shown = {"name": style, "entries": of_style, "groups": by_year}
             files |= self._list(f"archive/{words.file_name(style)}.html", shown, years, styles)
-        return files | feeds.feeds(newest_first, self._site)
+        return files | feeds.feeds(newest_first, self.site)
 
     def _list(
         self, path: str, shown: dict[str, Any], years: _Groups, styles: _Groups
@@ -141,14 +141,14 @@ class Pages:
     def _page(self, template: str, path: str | None, root: str = "", **shown: Any) -> SiteFile:
         """`path` is the page's own, "" the home page's; a page without a path has no address."""
         root = root or "../" * (path or "").count("/")
-        address = None if path is None else self._site.at(path)
+        address = None if path is None else self.site.at(path)
         text = self._environment.get_template(template).render(root=root, address=address, **shown)
         return SiteFile(text.encode(), HTML)
 
     def _version(self) -> str:
         """A hash of all that pages follow from, but for the entries."""
         sources = [*Path(__file__).parent.glob("*.py"), *self._folder.iterdir()]
-        digest = hashlib.sha256(repr(self._site).encode())
+        digest = hashlib.sha256(repr(self.site).encode())
         for path in sorted(sources, key=lambda path: (path.parent.name, path.name)):
             if path.is_file():
                 digest.update(f"\0{path.name}\0".encode() + path.read_bytes())

@@ -26,6 +26,7 @@ from deploy.trial import failure
 from local_aws.server import LocalAws
 from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
+from local_run.copying import Copied, SiteFolderError, check_site_folder, copy_site
 from local_run.days import ComposeError, compose_day, upload_prompt
 from local_run.options import days_of, event_of, parse_arguments
 from local_run.report import describe, piece_of, read_midi
@@ -161,8 +162,9 @@ def test_the_report_names_the_instruments(tmp_path: Path) -> None:
         "form": {"letters": ["A", "B", "A'"], "bars": [8, 8, 8], "lags": []},
         "sha256": "cd" * 32,
     }
-    result = {"record": record, "stats": {"calls": 1, "tokens_per_s": 99.96}}
-    piece = piece_of(result, tune(tmp_path / "x.mid"), {"Generate": 1.234})
+    result = {"record": record, "stats": {"calls": 1, "tokens_per_s": 99.96}, "published": {}}
+    copied = Copied(tune(tmp_path / "x.mid"), tmp_path / "x.mp3")
+    piece = piece_of(result, copied, {"Generate": 1.234})
     text = describe(piece)
     assert "organ, flute" in text
     assert "fresh: no piece yesterday" in text
@@ -192,7 +194,24 @@ def test_each_day_takes_up_the_motif_of_the_day_before(
         assert piece.seconds == pytest.approx(record["duration_s"], abs=0.1)
         assert piece.notes == record["notes"]
         assert piece.programs == record["programs"]
-        assert {"Generate", "Save", "piece"} <= set(piece.stages_s)
+        assert {"Generate", "Save", "Publish", "piece"} <= set(piece.stages_s)
+        assert Path(piece.mp3).read_bytes()[:3] == b"ID3"
+    aws, names = deployed
+    home = copy_site(aws, names["music_bucket"], tmp_path / "site")
+    assert "days/2026-03-02.html" in home.read_text() or "2026-03-02" in home.read_text()
+    assert 'href="2026-03-01.html"' in (home.parent / "days" / "2026-03-02.html").read_text()
+    (home.parent / "left.html").write_text("of a run before")
+    copy_site(aws, names["music_bucket"], tmp_path / "site")
+    assert not (home.parent / "left.html").exists()
+
+
+def test_a_folder_with_something_else_is_not_taken_for_the_site(tmp_path: Path) -> None:
+    check_site_folder(tmp_path / "site")
+    (tmp_path / "site").mkdir()
+    check_site_folder(tmp_path / "site")
+    (tmp_path / "site" / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(SiteFolderError, match="choose another --out"):
+        check_site_folder(tmp_path / "site")
 
 
 def test_the_same_seed_gives_the_same_bytes(
@@ -232,7 +251,7 @@ def test_a_batch_has_pieces_that_differ_and_any_can_be_made_again_alone(
     assert (batch.error, batch.failed) == (None, [])
     assert latest() == before
     stems = [f"2026-03-05-{piece:04}_sequence" for piece in (1, 2, 3)]
-    suffixes = (".json", ".mid")
+    suffixes = (".json", ".mid", ".mp3")
     assert {path.name for path in (tmp_path / "batch").iterdir()} == {
         stem + suffix for stem in stems for suffix in suffixes
     }
@@ -328,6 +347,10 @@ def test_the_command_makes_a_piece_whatever_aws_the_caller_has(tmp_path: Path) -
     assert facts["tokens_per_s"] > 0
     assert {"deploy", "start", "Generate", "Save", "total"} <= set(facts["stages_s"])
     assert "instruments" in done.stdout
+    assert Path(facts["mp3"]).read_bytes()[:3] == b"ID3"
+    home = Path(facts["site"])
+    assert home == tmp_path / "made here" / "site" / "index.html"
+    assert f"open {home} in a browser" in done.stdout
     assert marked(mark) == []
 
 

@@ -254,7 +254,7 @@ def test_a_job_out_of_form_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("task",), "publish", "task must be one of tokenize_prompt, save, got 'publish'"),
+        (("task",), "publish", "task must be one of tokenize_prompt, save, got 'compose'"),
         (("task",), None, "task must be"),
         (("job",), [], "job must be an object"),
         (("job", "request"), ..., r"job\.request is missing"),

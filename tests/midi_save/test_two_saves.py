@@ -7,9 +7,8 @@ still counted. In each state on the way a save may also die, and be started agai
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,45 +18,9 @@ from greenlet import greenlet
 from contract.objects import Bucket
 from contract.records import archive_keys, find_record, read_named
 from midi_save.storage import LATEST_MIDI, LATEST_TOKENS, PieceStore
+from tests.versioned_s3 import VersionedS3
 
 TODAY, YESTERDAY = "2026-11-22", "2026-11-21"
-
-
-@dataclass
-class VersionedS3:
-    """S3 with versions and conditional writes: all versions of each key, the newest last."""
-
-    objects: dict[str, list[bytes]] = field(default_factory=dict)
-
-    def get_object(self, Key: str, VersionId: str | None = None, **_: Any) -> Any:  # noqa: N803
-        versions = self.objects.get(Key, [])
-        if not versions:
-            raise refused("NoSuchKey", 404)
-        version = len(versions) if VersionId is None else int(VersionId)
-        body = versions[version - 1]
-        answer = {"ContentLength": len(body), "ETag": etag(body), "VersionId": str(version)}
-        return answer | {"Body": Body(body)}
-
-    def head_object(self, **request: Any) -> Any:
-        return {name: v for name, v in self.get_object(**request).items() if name != "Body"}
-
-    def put_object(self, Key: str, Body: bytes, **request: Any) -> Any:  # noqa: N803
-        versions = self.objects.setdefault(Key, [])
-        now = etag(versions[-1]) if versions else None
-        if ("IfMatch" in request and request["IfMatch"] != now) or (
-            request.get("IfNoneMatch") == "*" and now is not None
-        ):
-            raise refused("PreconditionFailed", 412)
-        versions.append(Body)
-        return {"VersionId": str(len(versions))}
-
-
-@dataclass
-class Body:
-    content: bytes
-
-    def read(self) -> bytes:
-        return self.content
 
 
 class TakingTurns:
@@ -80,15 +43,6 @@ class TakingTurns:
             return answer
 
         return call
-
-
-def refused(code: str, status: int) -> ClientError:
-    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, "an operation")
-
-
-def etag(body: bytes) -> str:
-    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""Copies from S3 what people look at: a piece with its sound, and the site.
+
+Depends on neither how a piece is made nor what is on the pages.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_aws.server import LocalAws
+
+SITE = "site/"
+OURS = "catalogue.json"  # by which a folder is known to be a site that was copied
+
+
+class SiteFolderError(RuntimeError):
+    """The folder for the site holds something else; the message says so, for people."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Where a piece was copied to."""
+
+    midi: Path
+    mp3: Path
+
+
+def copy_saved(aws: LocalAws, result: Mapping[str, Any], out: Path) -> Copied:
+    """Copies MIDI, record and MP3 of the piece that an execution has made.
+
+    `result` is the execution's output. The MIDI file is copied as the record names it.
+    """
+    s3, record = aws.client("s3"), result["record"]
+    midi = out / Path(record["keys"]["archive"]).name
+    versions = {"archive": {"VersionId": record["objects"]["archive"]["version"]}}
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("archive", "record"):
+        key = record["keys"][name]
+        got = s3.get_object(Bucket=result["bucket"], Key=key, **versions.get(name, {}))
+        (out / Path(key).name).write_bytes(got["Body"].read())
+    sound = s3.get_object(Bucket=result["bucket"], Key=result["published"]["sound"])
+    midi.with_suffix(".mp3").write_bytes(sound["Body"].read())
+    return Copied(midi, midi.with_suffix(".mp3"))
+
+
+def check_site_folder(folder: Path) -> None:
+    """Raises SiteFolderError if copying the site would delete something of the user's."""
+    if folder.exists() and not (folder / OURS).is_file() and any(folder.iterdir()):
+        raise SiteFolderError(f"{folder} is not a site that run.sh has made: choose another --out")
+
+
+def copy_site(aws: LocalAws, bucket: str, folder: Path) -> Path:
+    """Copies the site and returns its home page. A site that is there is replaced as a whole."""
+    check_site_folder(folder)
+    s3 = aws.client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=SITE)
+    keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+    half = folder.with_name(f".{folder.name}.half")
+    shutil.rmtree(half, ignore_errors=True)
+
+    def copy(key: str) -> None:
+        path = half / key.removeprefix(SITE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(copy, keys))
+    shutil.rmtree(folder, ignore_errors=True)
+    half.rename(folder)
+    return folder / "index.html"

@@ -1,0 +1,110 @@
+"""The task `publish` of the second function: its message, and what it publishes with.
+
+    {"task": "publish",
+     "saved": {...,                     what `save` has answered, passed on
+               "publish": {"date", "piece", "trial", "rebuild", "calls", "finished"}}}
+
+Environment: SITE_URL (the public address of the site; none if it has no address), SOUNDS_DIR (the
+sound bank, default /opt/sounds). Only this task imports this package, so that a cold start of the
+others does not pay for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from contract.bundle import Bundle
+from contract.checks import (
+    require_count,
+    require_flag,
+    require_integer,
+    require_object,
+    require_text_or_none,
+)
+from contract.errors import TokensError
+from contract.objects import Bucket
+from midi_save.publishing.bank import Bank
+from midi_save.publishing.pages import Pages
+from midi_save.publishing.place import Model, Site, SoundBank
+from midi_save.publishing.publish import Publisher
+from midi_save.publishing.sounding import Sounds
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "site"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be published: a day, a piece of a batch, or with `rebuild` everything again.
+
+    `calls` counts those that have worked on it, `finished` says whether nothing is left to do.
+    """
+
+    date: str | None = None
+    piece: int | None = None
+    trial: bool = False
+    rebuild: bool = False
+    calls: int = 0
+    finished: bool = False
+
+    @classmethod
+    def read(cls, value: object) -> Wanted:
+        """Raises TokensError, which names what is wrong."""
+        where = "saved.publish"
+        fields = require_object(value, where)
+        piece = fields.get("piece")
+        wanted = cls(
+            date=require_text_or_none(fields.get("date"), f"{where}.date"),
+            piece=None if piece is None else require_integer(piece, f"{where}.piece"),
+            trial=require_flag(fields.get("trial", False), f"{where}.trial"),
+            rebuild=require_flag(fields.get("rebuild", False), f"{where}.rebuild"),
+            calls=require_count(fields.get("calls", 0), f"{where}.calls"),
+        )
+        if wanted.piece is not None and wanted.date is None:
+            raise TokensError(f"{where}.date is missing: a piece of a batch has one")
+        return wanted
+
+
+def publish(
+    saved: object, bundle: Bundle, bucket: Bucket, left_s: Callable[[], float]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same message with its "publish" brought up to date, what came of it as "published", and
+    the facts to log.
+
+    Raises TokensError, SoundError, PieceError, ConflictError, StorageError, AccessError.
+    """
+    message = require_object(saved, "saved")
+    wanted = Wanted.read(message.get("publish"))
+    bank = Bank.load()
+    pages = Pages(TEMPLATES, site_of(bank, bundle))
+    publisher = Publisher(bucket, pages, Sounds(bank), left_s, trial=wanted.trial)
+    done = replace(wanted, calls=wanted.calls + 1, rebuild=False, finished=True)
+    facts: dict[str, Any] = {"date": wanted.date, "piece": wanted.piece, "call": done.calls}
+    made: dict[str, Any] = {}
+    if wanted.piece is not None:
+        assert wanted.date is not None, "Wanted.read has seen to it"
+        made = {"sound": publisher.sound_of(wanted.date, wanted.piece)}
+    else:
+        published = publisher.publish(wanted.date, rebuild=wanted.rebuild)
+        done = replace(done, finished=published.finished)
+        if published.urgent is not None:
+            page = f"days/{published.urgent.date}.html"
+            made = {"title": published.urgent.title, "url": pages.site.at(page)}
+            made["sound"] = publisher.key(published.urgent.sound)
+            made["page"] = publisher.key(page)
+        facts |= {"days": published.days, "finished": published.finished}
+        facts |= {"not_published": dict(published.not_published)}
+    return {**message, "publish": asdict(done), "published": made}, facts
+
+
+def site_of(bank: Bank, bundle: Bundle) -> Site:
+    """The facts that all pages have in common."""
+    training = bundle.training
+    return Site(
+        url=os.environ.get("SITE_URL") or None,
+        bank=SoundBank(bank.name, bank.author, bank.licence, bank.source),
+        model=Model(parameters=int(training["parameters"]), pieces=int(training["pieces"])),
+    )
