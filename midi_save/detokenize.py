@@ -20,6 +20,7 @@ from symusic.core import NoteTickList, ScoreTick, TrackTick
 
 from contract.bundle import Bundle
 from contract.errors import BundleError, PieceError
+from contract.marks import DIGITAL_SOURCE_TYPE, MADE_BY_A_MACHINE
 from midi_save.dynamics import bars_of, velocities
 from midi_save.ending import broaden
 
@@ -89,7 +90,7 @@ def detokenize(
     for track in tracks:
         track.name = MIDI_INSTRUMENTS[track.program]["name"]
     score.tracks = [title_track, *tracks]
-    return Piece(_without_program_in_title(score.dumps_midi()), asked, programs)
+    return Piece(_with_mark_in_title(score.dumps_midi()), asked, programs)
 
 
 def _asked_notes(music: Sequence[int], bundle: Bundle) -> tuple[int, tuple[int, ...]]:
@@ -148,10 +149,14 @@ def _columns(track: TrackTick) -> NDArray[np.int64]:
     return np.stack([arrays[name].astype(np.int64) for name in ("time", "duration", "pitch")])
 
 
-def _without_program_in_title(midi: bytes) -> bytes:
-    """Remove the program change that symusic writes into the title's track, which has no notes."""
+def _with_mark_in_title(midi: bytes) -> bytes:
+    """Write into the title's track that a machine made this, and remove the program change that
+    symusic writes there: the track has no notes.
+    """
     file = mido.MidiFile(file=io.BytesIO(midi))
     title = file.tracks[0]
+    mark = mido.MetaMessage("text", text=f"{MADE_BY_A_MACHINE} {DIGITAL_SOURCE_TYPE}")
+    title.insert(1, mark)  # behind the name
     waited = 0
     kept = mido.MidiTrack()
     for message in title:

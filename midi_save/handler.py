@@ -22,6 +22,7 @@ from contract.checks import require_object
 from contract.errors import TokensError
 from contract.job import Job, Prompt, read_job
 from contract.log_line import log_line, logs_errors
+from contract.marks import DIGITAL_SOURCE_TYPE
 from contract.objects import S3_CONFIG, Bucket
 from contract.request import LONGEST
 from contract.token_files import TokenStore
@@ -139,6 +140,7 @@ def save(job: Job, parts: Parts) -> Outcome:
         "fresh_because": made.fresh_because,
         "form": form,
         "taken_up": made.taken_up,
+        "digitalSourceType": DIGITAL_SOURCE_TYPE,
         "request": request.to_json(),
     }
     tokens = {**origin, "ids": ids}

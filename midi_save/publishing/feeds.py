@@ -16,10 +16,11 @@ from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import words
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import SiteFile
-from midi_save.publishing.place import ABOUT, DIGITAL_SOURCE_TYPE, MADE_WITH, NAME, Site
+from midi_save.publishing.place import ABOUT, MADE_WITH, NAME, Site
 
 NEWEST = 100
 NAMESPACES = {

@@ -20,10 +20,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import feeds, place, words
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import FOR_EVER, SiteFile
-from midi_save.publishing.place import DIGITAL_SOURCE_TYPE, Site
+from midi_save.publishing.place import Site
 from midi_save.publishing.roll import prime
 
 HTML = "text/html; charset=utf-8"

@@ -10,9 +10,6 @@ ABOUT = (
     "Every day a small model composes a new piece of music, in the spirit of an archive of MIDI "
     "files. Each piece takes up the opening motif of the day before. Nobody edits what you hear."
 )
-MADE_BY_A_MACHINE = "Composed by a machine: a model trained on an archive of MIDI files."
-# How IPTC and schema.org name what a model made.
-DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from contract.marks import DIGITAL_SOURCE_TYPE, MADE_BY_A_MACHINE
 from midi_save.publishing.bank import Bank
 from midi_save.publishing.id3 import ALBUM, ARTIST, DATE, TITLE, id3_tag
 from midi_save.publishing.making import Material, named, title_of
-from midi_save.publishing.place import DIGITAL_SOURCE_TYPE, MADE_BY_A_MACHINE, NAME
+from midi_save.publishing.place import NAME
 from midi_save.publishing.sound import render_mp3
 
 RENDERING = 1  # to be raised when the same piece shall sound otherwise: all sounds are made again

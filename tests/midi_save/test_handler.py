@@ -71,6 +71,8 @@ def test_a_generated_piece_is_saved(
     assert (record["date"], record["seed"], record["style"]) == ("2026-11-22", 7, "chorale")
     assert (record["notes"], record["programs"]) == (len(NOTES), [0, 48])
     assert result["bucket"] == MUSIC_BUCKET
+    assert record["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert result["publish"] == {"date": "2026-11-22", "piece": None, "trial": False}
     assert result["stats"] == {"calls": 1, "decode_s": 2.5, "tokens_per_s": 800.0}
     midi = s3.get_object(Bucket=MUSIC_BUCKET, Key=result["latest"])["Body"].read()
     file = mido.MidiFile(file=io.BytesIO(midi))
@@ -254,7 +256,7 @@ def test_a_job_out_of_form_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("task",), "publish", "task must be one of tokenize_prompt, save, got 'compose'"),
+        (("task",), "compose", "task must be one of tokenize_prompt, save, publish, got 'compose'"),
         (("task",), None, "task must be"),
         (("job",), [], "job must be an object"),
         (("job", "request"), ..., r"job\.request is missing"),
