@@ -96,9 +96,8 @@ def lay_out(function: str, place: Path, root: Path = ROOT) -> Path:
     unpack(layer.read_bytes(), place / "opt", lambda line: print(line, file=sys.stderr))
     shutil.copytree(root / "layers" / "model", place / "opt" / "model")
     for package in ("contract", "music", function):
-        for module in (root / package).glob("*.py"):
-            (place / "task" / package).mkdir(parents=True, exist_ok=True)
-            shutil.copy(module, place / "task" / package)
+        copied = place / "task" / package
+        shutil.copytree(root / package, copied, ignore=shutil.ignore_patterns("__pycache__"))
     return place
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE
-from deploy import layers, trial
+from contract.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle
+from deploy import layers, soundfont, trial
 from deploy.aws import Aws
 from deploy.errors import DeployError
 from deploy.functions import Function, Layer
@@ -147,11 +147,13 @@ class Deployment:
         def layer(kind: str) -> Packed:
             if kind == "model":
                 return pack(work / "model.zip", {f"model/{file}": bundle / file for file in files})
+            if kind == "sounds":
+                return self._pack_sounds(work)
             return layers.build(
                 root / folders[kind], settings.runtime, settings.arch, root / "build", self._say
             )
 
-        kinds = [*folders, "model"]
+        kinds = [*folders, "model", "sounds"]
         packed = dict(zip(kinds, at_once(layer, kinds), strict=True))
         for row in FUNCTIONS:
             names = (*SHARED_FOLDERS, row.folder)
@@ -167,11 +169,21 @@ class Deployment:
             if sum(sizes.values()) > LARGEST_BYTES:
                 raise DeployError(
                     f"{row.name} would be {sum(sizes.values()) / 1e6:.0f} MB unzipped ({parts}); "
-                    f"Lambda takes {LARGEST_BYTES / 1e6:.0f} MB: use a smaller model, or drop "
-                    f"packages from {row.folder}/requirements.txt"
+                    f"Lambda takes {LARGEST_BYTES / 1e6:.0f} MB: use a smaller model or sound "
+                    f"bank, or drop packages from {row.folder}/requirements.txt"
                 )
             self._say(f"size {row.name}: {sum(sizes.values()) / 1e6:.1f} MB unzipped ({parts})")
         return packed
+
+    def _pack_sounds(self, work: Path) -> Packed:
+        options = self._options
+        programs = soundfont.programs_of(Bundle.load(options.model))
+        if options.soundfont is None:
+            kept = soundfont.kept(self._aws, self._place, programs)
+            if kept is not None:
+                return kept
+        own = options.soundfont if isinstance(options.soundfont, Path) else None
+        return soundfont.build(own, programs, work, options.root / "build", self._say)
 
     def _try_out(self, walk: Walk, whole: Installation) -> None:
         """The trial piece, if something was changed or an earlier trial has not succeeded."""

@@ -15,6 +15,7 @@ from deploy.roles import Role
 
 KEPT_VERSIONS = 3  # of each layer, beside those in use: what a rollback can go back to
 LOGS_KEPT_DAYS = 30
+DATA = ("model", "sounds")  # layers without code, for any runtime
 
 
 class Layer(Resource):
@@ -22,7 +23,8 @@ class Layer(Resource):
 
     The digest of the content is the description of a version, so that a content which was published
     before is found again. The model is different: --rollback goes back through its versions, so a
-    model that was replaced and is wanted again is published again. `arn` is that of the wanted
+    model that was replaced and is wanted again is published again. So is a sound bank, because the
+    newest is the one that stays if no other is asked for. `arn` is that of the wanted
     version, once it has been found or published.
     """
 
@@ -35,12 +37,13 @@ class Layer(Resource):
         compatible: Mapping[str, list[str]] | None = None,
     ) -> None:
         self._aws, self._bucket, self._packed = aws, place.bucket("artifacts"), packed
-        self._newest_only = kind == "model"
-        self._compatible = {} if kind == "model" else compatible or {}
+        self._newest_only = kind in DATA
+        self._compatible = {} if kind in DATA else compatible or {}
         self.name = f"{place.name}-{kind}"
         self.label = f"layer {self.name}"
         self.arn = place.arn("lambda", f"layer:{self.name}:new")
         self._digest = packed.content_sha256[:32] if packed else ""
+        self._description = self._digest + (packed.note if packed else "")
 
     def read(self) -> list[dict[str, Any]]:
         """Its versions, the newest first."""
@@ -50,7 +53,7 @@ class Layer(Resource):
 
     def differs(self, have: list[dict[str, Any]]) -> list[str]:
         for version in have[:1] if self._newest_only else have:
-            if version.get("Description") == self._digest:
+            if version.get("Description") == self._description:
                 self.arn = version["LayerVersionArn"]
                 return []
         assert self._packed is not None
@@ -63,7 +66,7 @@ class Layer(Resource):
         # In one piece: several at once would be slower where the way to S3 is narrow.
         with self._packed.path.open("rb") as body:
             self._aws.write("s3", "put_object", Bucket=self._bucket, Key=at["S3Key"], Body=body)
-        new = {"LayerName": self.name, "Description": self._digest, "Content": at}
+        new = {"LayerName": self.name, "Description": self._description, "Content": at}
         published = self._aws.write("lambda", "publish_layer_version", **new, **self._compatible)
         self.arn = published["LayerVersionArn"]
         return part.replace("new", str(published["Version"]), 1)

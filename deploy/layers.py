@@ -1,6 +1,7 @@
 """Builds the layer of a function's dependencies from FOLDER/requirements.lock.
 
-    python -m deploy.layers [FOLDER ...]     for this machine's Python and architecture
+    python -m deploy.layers [FOLDER ...]     for this machine's Python and architecture; without
+                                             FOLDER also fetches the sound bank
 
 Builds for any runtime and architecture from any machine, because only ready-made wheels are taken,
 and of these only such as have a hash in the lock file. Files in FOLDER/stand_ins/ take the place of
@@ -31,8 +32,9 @@ from deploy.resource import at_once
 HOST_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
 # Lambda's name of an architecture: the one in the names of wheels.
 MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
-# With manylinux2014 alone, pip finds no onnxruntime and an old miditok.
-PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
+# With manylinux2014 alone, pip finds no onnxruntime and an old miditok. 2_34, which is the glibc of
+# Lambda's Python 3.12 and later, is for midirenderer on arm64; the first that matches is taken.
+PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 # What the functions neither import nor load through their imports. *.dist-info stays, since miditok
 # and mido ask importlib.metadata for versions. The onnxruntime module has the engine linked in, so
 # that libonnxruntime.so is only a second copy for C programs.
@@ -86,7 +88,7 @@ def build(
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"stage.{os.getpid()}.", dir=directory) as stage:
         packages = Path(stage) / "python"
-        _install(lock, packages, runtime, arch)
+        install(lock, packages, runtime, arch)
         _remove_what_is_not_needed(packages)
         for stand_in in stand_ins:
             if (packages / stand_in.stem).exists() or (packages / stand_in.name).exists():
@@ -130,7 +132,7 @@ def _compiler(runtime: str) -> str | None:
     return found if said.stdout.strip() == runtime else None
 
 
-def _install(lock: Path, packages: Path, runtime: str, arch: str) -> None:
+def install(lock: Path, packages: Path, runtime: str, arch: str) -> None:
     """--no-deps, because the lock is the complete list: what a function can do without is not in
     it. One index: an extra one in the environment is not asked.
     """
@@ -178,16 +180,19 @@ def _compile(compiler: str, stage: Path) -> None:
 
 def main() -> int:
     """Exit status: 1 if a layer could not be built."""
+    from deploy import soundfont  # which imports this
+
     parser = argparse.ArgumentParser(prog="python -m deploy.layers", description=__doc__)
-    folders = [row.folder for row in FUNCTIONS]
-    parser.add_argument("folders", nargs="*", default=folders, metavar="FOLDER")
+    parser.add_argument("folders", nargs="*", metavar="FOLDER")
     options = parser.parse_args()
 
     def of(folder: str) -> Packed:
         return build(ROOT / folder, HOST_RUNTIME, host_arch(), ROOT / "build")
 
     try:
-        at_once(of, options.folders)
+        at_once(of, options.folders or [row.folder for row in FUNCTIONS])
+        if not options.folders:
+            soundfont.fetch(ROOT / "build")
     except DeployError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from contract.bundle import Bundle
 from contract.errors import BundleError
@@ -16,6 +16,7 @@ from deploy.errors import DeployError
 from deploy.layers import HOST_RUNTIME, MACHINES
 from deploy.place import ROOT
 from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
+from deploy.soundfont import DEFAULT, programs_of, trimmed_bank
 
 # The pins have wheels for 3.11 to 3.14 only, and they need glibc 2.28, while Lambda's python3.11 is
 # on Amazon Linux 2 with 2.26. An embedded AWS runs functions with the machine's own Python.
@@ -43,6 +44,7 @@ class Options:
     alarm_email: str | None = None
     permissions_boundary: str | None = None
     bundle: Path | None = None  # the folder; None is layers/model
+    soundfont: Path | Literal["default"] | None = None
     outputs: Path | None = None
     root: Path = ROOT  # of the code that is deployed
 
@@ -154,6 +156,13 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
     at = _like(r".+", "a path")
     option("bundle", "DIR", lambda v: caller / at(v), "the trained model's folder (layers/model)")
     option(
+        "soundfont",
+        "FILE",
+        lambda v: v if v == DEFAULT else caller / at(v),
+        "a SoundFont (.sf2) to play the pieces on (default: TimGM6mb, to which the word "
+        f"'{DEFAULT}' goes back)",
+    )
+    option(
         "outputs",
         "FILE",
         lambda v: caller / at(v),
@@ -171,9 +180,11 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
             raise DeployError(f"--outputs: there is no folder {options.outputs.parent}")
     if options.action == "deploy":
         try:
-            Bundle.load(options.model)
+            bundle = Bundle.load(options.model)
         except BundleError as error:
             raise DeployError(f"--bundle: {error}") from error
+        if isinstance(options.soundfont, Path):
+            trimmed_bank(options.soundfont, programs_of(bundle))
     return options
 
 

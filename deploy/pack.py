@@ -25,7 +25,8 @@ class Packed:
     `content_sha256` (hex) covers only names and contents, so that it is the same on machines whose
     zlib compresses differently. Of bytecode it covers only the names: it matters whether bytecode
     is there, but its content follows from the sources beside it, and Python does not promise to
-    compile the same bytes twice. `zip_sha256_base64` is what Lambda calls CodeSha256.
+    compile the same bytes twice. `zip_sha256_base64` is what Lambda calls CodeSha256. `note` stands
+    behind the digest in the description of a layer.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Packed:
     zip_sha256_base64: str
     unzipped_bytes: int
     zip_bytes: int
+    note: str = ""
 
 
 def members(files: Mapping[str, Path], suffix: str) -> Iterator[tuple[str, Path]]:
