@@ -20,7 +20,7 @@ from deploy.place import ROOT
 
 
 def run(options: Options, session: Any = None) -> None:
-    """Deploy, roll back or destroy. Raises DeployError, and the errors of boto3.
+    """Deploy, roll back, rebuild the site or destroy. Raises DeployError, and the errors of boto3.
 
     `session` is a boto3.Session, by default the one that the options and the environment name.
     """
@@ -35,6 +35,8 @@ def run(options: Options, session: Any = None) -> None:
         deployment.deploy()
     elif options.action == "rollback":
         deployment.rollback()
+    elif options.action == "rebuild-site":
+        deployment.rebuild_site()
     else:
         deployment.destroy(_ask)
 

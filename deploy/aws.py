@@ -28,6 +28,8 @@ NOT_YET = (
     (r"NoSuchEntity: The role with name", 60.0),
     # Lambda is still busy with the update before; a state machine or queue is being deleted.
     (r"ResourceConflict(?!.*already exist)|StateMachineDeleting|QueueDeletedRecently", 90.0),
+    # A distribution that was disabled, or was deleted with its access control, a moment ago.
+    (r"DistributionNotDisabled|OriginAccessControlInUse", 60.0),
     # S3 gives the name of a deleted bucket back after some minutes.
     (r"OperationAborted", 600.0),
 )
@@ -65,7 +67,7 @@ class Aws:
 
     def read(self, service: str, operation: str, **arguments: Any) -> Any:
         """The answer to a call, or None if it says that there is no such thing."""
-        return _unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
+        return unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
 
     def write(self, service: str, operation: str, **arguments: Any) -> Any:
         """The answer to a call that changes something. Waits for what is not ready yet."""
@@ -89,15 +91,21 @@ class Aws:
     def remove(self, service: str, operation: str, **arguments: Any) -> None:
         """Delete something. It is no error if it is gone already."""
         _go_on()
-        _unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
+        unless_absent(lambda: getattr(self.client(service), operation)(**arguments))
 
     def items(self, service: str, operation: str, name: str, **arguments: Any) -> list[Any]:
-        """The list `name` in all pages of the answer to a call; empty for what is absent."""
+        """The list `name` in all pages of the answer to a call; empty for what is absent.
+
+        `name` may be that of a list in a structure: DistributionList.Items.
+        """
         pages = self.client(service).get_paginator(operation).paginate(**arguments)
-        return _unless_absent(lambda: [item for page in pages for item in page[name]]) or []
+        # A page without the list is found as None.
+        found = (item for item in pages.search(f"{name}[]") if item is not None)
+        return unless_absent(lambda: [*found]) or []
 
 
-def _unless_absent(call: Callable[[], Any]) -> Any:
+def unless_absent(call: Callable[[], Any]) -> Any:
+    """What `call` returns, or None if AWS says that there is no such thing."""
     try:
         return call()
     except ClientError as error:

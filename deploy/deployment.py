@@ -1,4 +1,4 @@
-"""Deploys an installation, rolls it back to the model before, or destroys it."""
+"""Deploys an installation, rolls it back to the model before, rebuilds its site, or destroys it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from deploy.lock import holding_the_lock
 from deploy.options import Options, check_name
 from deploy.pack import Packed, pack
 from deploy.place import FUNCTIONS, SHARED_FOLDERS, Place
+from deploy.rebuild import rebuild
 from deploy.resource import Walk, at_once
 
 LARGEST_BYTES = 262_144_000  # Lambda's limit for a function and its layers, unzipped
@@ -47,7 +48,7 @@ class Deployment:
         """The deployed names."""
         doing = "a dry run of deploying" if self._options.dry_run else "deploying"
         self._say(f"{doing} {self._place.name} to {self._where}")
-        walk, outputs = self._walk(), self._outputs()
+        walk = self._walk()
         build = self._options.root / "build"
         build.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="deploy.", dir=build) as work, self._lock(walk):
@@ -58,11 +59,12 @@ class Deployment:
                 self._aws, self._place, self._definition, settings, packed, new=new
             )
             walk.ensure_all(whole.steps)
+            outputs = self._outputs(whole)
             if self._options.outputs is not None:
                 self._options.outputs.write_text(json.dumps(outputs, indent=2) + "\n")
             self._try_out(walk, whole)
         if not walk.dry:
-            self._summary(settings)
+            self._summary(settings, whole)
         self._finish(walk)
         return outputs
 
@@ -83,6 +85,15 @@ class Deployment:
             if walk.changes:
                 self._try_out(walk, whole)
         self._finish(walk)
+
+    def rebuild_site(self) -> None:
+        """All pages, feeds and sounds again."""
+        self._say(f"the site of {self._place.name} in {self._where}")
+        machine = {"stateMachineArn": self._place.state_machine_arn}
+        if self._aws.read("stepfunctions", "describe_state_machine", **machine) is None:
+            raise DeployError(f"--rebuild-site: there is no installation {self._place.name} here")
+        if not self._options.dry_run:
+            rebuild(self._aws, self._place)
 
     def destroy(self, ask: Callable[[str], str]) -> None:
         """List everything and delete it, if the answer of `ask` is the installation's name."""
@@ -196,6 +207,9 @@ class Deployment:
         if self._model_before(whole.layers["model"], whole.functions) is not None:
             advice = "; './deploy.sh --rollback' goes back to the model before"
         trial.compose(self._aws, self._place, whole.roles, advice)
+        if whole.site.wanted:  # its address, or the look of its pages, may be new
+            rebuild(self._aws, self._place)
+        trial.forget(self._aws, self._place)
 
     def _put_back(self, walk: Walk, whole: Installation) -> None:
         model = whole.layers["model"]
@@ -240,7 +254,7 @@ class Deployment:
 
     # --- what is told at the end
 
-    def _outputs(self) -> dict[str, Any]:
+    def _outputs(self, whole: Installation) -> dict[str, Any]:
         place = self._place
         return {
             "account": place.account,
@@ -250,13 +264,15 @@ class Deployment:
             "state_machine_arn": place.state_machine_arn,
             "schedule": f"{place.name}-daily",
             "functions": [f"{place.name}-{row.name}" for row in FUNCTIONS],
+            "site": whole.site.url if whole.site.id else None,
         }
 
-    def _summary(self, settings: Settings) -> None:
+    def _summary(self, settings: Settings, whole: Installation) -> None:
         place, region = self._place, self._place.region
         console = f"https://{region}.console.aws.amazon.com"
         states = f"{console}/states/home?region={region}"
         cloudwatch = f"{console}/cloudwatch/home?region={region}"
+        soon = "" if whole.site.ready else " (takes a few minutes to come up)"
         rows = [
             ("pieces", f"s3://{place.bucket('music')}/neural-net/"),
             ("state machine", place.state_machine_arn),
@@ -265,6 +281,7 @@ class Deployment:
                 for row in FUNCTIONS
             ),
             ("schedule", f"{place.name}-daily, {settings.schedule}, {settings.timezone}"),
+            *([("site", whole.site.url + soon)] if whole.site.url else []),
             ("alarms", place.topic_arn),
             ("console", f"{states}#/statemachines/view/{place.state_machine_arn}"),
             ("dashboard", f"{cloudwatch}#dashboards/dashboard/{place.dashboard}"),

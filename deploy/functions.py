@@ -12,6 +12,7 @@ from deploy.pack import Packed
 from deploy.place import FunctionRow, Place
 from deploy.resource import Resource
 from deploy.roles import Role
+from deploy.site import Distribution
 
 KEPT_VERSIONS = 3  # of each layer, beside those in use: what a rollback can go back to
 LOGS_KEPT_DAYS = 30
@@ -137,7 +138,7 @@ class LogGroup(Resource):
 
 
 class Function(Resource):
-    """A Lambda function. What follows `row` is needed to deploy it.
+    """A Lambda function. What follows `row` is needed to deploy it; `site` is that which it makes.
 
     Lambda lets the role of a function use the key of its environment by the role's id. If the role
     was made anew under its name, the function fails with KMSAccessDenied until it is made anew,
@@ -153,8 +154,9 @@ class Function(Resource):
         layers: Sequence[Layer] = (),
         code: Packed | None = None,
         settings: Mapping[str, Any] | None = None,
+        site: Distribution | None = None,
     ) -> None:
-        self._aws, self._place, self._row = aws, place, row
+        self._aws, self._place, self._row, self._site = aws, place, row, site
         self._role, self._layers, self._code, self._settings = role, layers, code, settings or {}
         self.name = f"{place.name}-{row.name}"
         self.label = f"function {self.name}"
@@ -229,6 +231,8 @@ class Function(Resource):
             "MUSIC_BUCKET": self._place.bucket("music"),
             "METRICS_NAMESPACE": self._place.name,
         }
+        if self._site and self._site.url:
+            variables["SITE_URL"] = self._site.url
         return {
             "Runtime": self._settings["runtime"],
             "Role": self._place.role_arn(self._row.name),

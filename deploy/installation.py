@@ -16,7 +16,8 @@ from deploy.pack import Packed
 from deploy.place import FUNCTIONS, LAYERS, ROLES, Place
 from deploy.resource import Resource
 from deploy.roles import Role
-from deploy.storage import Bucket, Queue
+from deploy.site import Distribution, OriginAccess
+from deploy.storage import Bucket, BucketPolicy, Queue
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Settings:
     arch: str = "x86_64"
     alarm_email: str | None = None
     permissions_boundary: str | None = None
+    site: bool = False  # in public
 
 
 def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
@@ -45,6 +47,8 @@ def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
         deployed["timezone"] = schedule["ScheduleExpressionTimezone"]
     if role := next(filter(None, (Role(aws, place, kind).read() for kind in ROLES)), None):
         deployed["permissions_boundary"] = role["boundary"]
+    if site := Distribution(aws, place).read():  # a disabled one is half taken away
+        deployed["site"] = site["DistributionConfig"]["Enabled"]
     given = {name: getattr(options, name) for name in asdict(Settings())}
     chosen = {name: v for name, v in given.items() if v is not None}
     return Settings(**{**deployed, **chosen})
@@ -59,6 +63,7 @@ class Installation:
     roles: list[Role]
     functions: list[Function]
     layers: dict[str, Layer]
+    site: Distribution
 
 
 def installation(
@@ -83,18 +88,23 @@ def installation(
     }
     roles = {kind: Role(aws, place, kind, chosen.permissions_boundary) for kind in ROLES}
     layers = {kind: Layer(aws, place, kind, zips.get(kind), compatible) for kind in LAYERS}
+    access = OriginAccess(aws, place, wanted=chosen.site)
+    site = Distribution(aws, place, access, wanted=chosen.site)
     functions = [
         Function(
             *(aws, place, row, roles[row.name], [layers[kind] for kind in row.layers]),
-            *(zips.get(row.name), asdict(chosen)),
+            *(zips.get(row.name), asdict(chosen), site if row.folder == "midi_save" else None),
         )
         for row in FUNCTIONS
     ]
-    artifacts = Bucket(aws, place, "artifacts")
+    artifacts, music = Bucket(aws, place, "artifacts"), Bucket(aws, place, "music", keep=keep_music)
+    # It is taken away as it is destroyed, backwards: nobody may read, then nothing is there.
+    in_public: list[list[Resource]] = [[access], [site], [BucketPolicy(aws, place, music, site)]]
     watching = alarms(aws, place, chosen.schedule)
     steps: list[list[Resource]] = [
         [artifacts],  # deleted last, since it holds the lock
-        [Bucket(aws, place, "music", keep=keep_music)],
+        [music, BucketPolicy(aws, place, artifacts)],
+        *(in_public if chosen.site or settings is None else reversed(in_public)),
         [
             *roles.values(),
             *(LogGroup(aws, place, row) for row in FUNCTIONS),
@@ -107,7 +117,7 @@ def installation(
         [Schedule(aws, place, chosen.schedule, chosen.timezone)],
         [OldVersions(layer) for layer in layers.values()],
     ]
-    return Installation(steps, artifacts, [*roles.values()], functions, layers)
+    return Installation(steps, artifacts, [*roles.values()], functions, layers, site)
 
 
 def _one_after_the_other(functions: list[Function]) -> list[list[Resource]]:

@@ -29,7 +29,7 @@ LARGEST_MB, SMALLEST_MB = 10240, 512
 class Options:
     """What the caller asks for; None is what stays as it is deployed."""
 
-    action: str = "deploy"  # or "rollback", "destroy"
+    action: str = "deploy"  # or "rollback", "rebuild-site", "destroy"
     dry_run: bool = False
     delete_music: bool = False
     smoke: bool = True
@@ -43,6 +43,7 @@ class Options:
     arch: str | None = None
     alarm_email: str | None = None
     permissions_boundary: str | None = None
+    site: bool | None = None
     bundle: Path | None = None  # the folder; None is layers/model
     soundfont: Path | Literal["default"] | None = None
     outputs: Path | None = None
@@ -75,6 +76,7 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
     action = group.add_mutually_exclusive_group()
     for name, text in (
         ("rollback", "put the functions back on the model before the present one"),
+        ("rebuild-site", "make all pages, feeds and sounds of the site again"),
         ("destroy", "list everything, ask, and delete it; the music bucket stays"),
     ):
         action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)
@@ -153,6 +155,14 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
         _like(r"arn:aws:iam::(\d{12}|aws):policy/[\w+=,.@/-]+", "arn:aws:iam::ACCOUNT:policy/NAME"),
         "policy that bounds each role: see docs/deploy.md (default: none)",
     )
+    public = group.add_mutually_exclusive_group()
+    for name, in_public, text in (
+        ("site", True, "put the site in public, by CloudFront (default: no)"),
+        ("no-site", False, "take it away; its address is lost, the pieces stay"),
+    ):
+        public.add_argument(
+            f"--{name}", dest="site", action="store_const", const=in_public, help=text
+        )
     at = _like(r".+", "a path")
     option("bundle", "DIR", lambda v: caller / at(v), "the trained model's folder (layers/model)")
     option(

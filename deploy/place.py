@@ -69,6 +69,11 @@ class Place:
         """Dashboards belong to the whole account, too."""
         return f"{self.name}-{self.region}"
 
+    @property
+    def site(self) -> str:
+        """So do distributions and origin access controls, in CloudFront."""
+        return f"{self.name}-{self.region}-site"
+
     def role_arn(self, kind: str) -> str:
         return f"arn:aws:iam::{self.account}:role/{self.role(kind)}"
 

@@ -1,4 +1,4 @@
-"""Buckets, and the queue for starts that failed."""
+"""Buckets and their policies, and the queue for starts that failed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from deploy.aws import Aws
 from deploy.errors import DeployError
 from deploy.place import Place
 from deploy.resource import Described, Resource
+from deploy.site import Distribution
 
 BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 # AWS's own default. It is not compared: whoever has chosen another key since then keeps it.
@@ -25,7 +26,6 @@ class Bucket(Resource):
         self.name = place.bucket(kind)
         self.label = f"bucket {self.name}"
         rules = place.document(f"{kind}.lifecycle.json")
-        policy = place.document("bucket.policy.json", Bucket=self.name)
         # What people read: what follows get_ and put_, the argument of put, the wanted value.
         self._settings: dict[str, tuple[str, str, Any]] = {
             "no public access": (
@@ -37,7 +37,6 @@ class Bucket(Resource):
                 *("bucket_lifecycle_configuration", "LifecycleConfiguration"),
                 {"Rules": rules},
             ),
-            "TLS only": ("bucket_policy", "Policy", policy),
             "tags": ("bucket_tagging", "Tagging", place.tags),
         }
         if kind == "music":
@@ -75,8 +74,6 @@ class Bucket(Resource):
         if part == "tags":  # those of others stay
             tags = ((have or {}).get("tags") or {}) | want
             want = {"TagSet": [{"Key": key, "Value": value} for key, value in tags.items()]}
-        elif part == "TLS only":
-            want = json.dumps(want)
         self._aws.write("s3", f"put_{setting}", Bucket=self.name, **{argument: want})
         return None
 
@@ -120,9 +117,57 @@ class Bucket(Resource):
             return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
         if what == "lifecycle":
             return {"Rules": sorted(answer["Rules"], key=lambda rule: str(rule["ID"]))}
-        if what == "TLS only":
-            return json.loads(answer["Policy"])
         return {"Status": answer.get("Status")} if what == "versioned" else answer[argument]
+
+
+class BucketPolicy(Resource):
+    """The policy of a bucket: TLS only; and the `site`, if one is wanted, may read what is public.
+
+    BlockPublicPolicy does not mind: a policy for one distribution makes nothing public.
+    """
+
+    def __init__(
+        self, aws: Aws, place: Place, bucket: Bucket, site: Distribution | None = None
+    ) -> None:
+        self._aws, self._place, self._site = aws, place, site
+        self._named = {"Bucket": bucket.name, "ExpectedBucketOwner": place.account}
+        self.label = bucket.label
+
+    def read(self) -> dict[str, Any] | None:
+        answer = self._aws.read("s3", "get_bucket_policy", **self._named)
+        return answer and dict(json.loads(answer["Policy"]))
+
+    def differs(self, have: dict[str, Any] | None) -> list[str]:
+        if have == self._want():
+            return []
+        if self._site and self._site.wanted:
+            return ["TLS only, read by the site"]
+        return ["no longer read by the site" if _has_site(have) else "TLS only"]
+
+    def write(self, part: str, have: dict[str, Any] | None) -> str | None:
+        policy = json.dumps(self._want())
+        self._aws.write("s3", "put_bucket_policy", **self._named, Policy=policy)
+        return None
+
+    def listed(self, have: dict[str, Any] | None) -> list[str]:
+        """Without a site it goes with its bucket."""
+        return [f"{self.label}: reading by the site"] if _has_site(have) else []
+
+    def delete(self, have: dict[str, Any] | None) -> None:
+        """What the site may read; the rest stays, as the bucket may."""
+        self._site = None
+        self.write("", have)
+
+    def _want(self) -> dict[str, Any]:
+        policy = self._place.document("bucket.policy.json", Bucket=self._named["Bucket"])
+        if self._site and self._site.wanted:
+            more = self._place.document("site.policy.json", DistributionArn=self._site.arn)
+            policy["Statement"] += more["Statement"]
+        return dict(policy)
+
+
+def _has_site(policy: dict[str, Any] | None) -> bool:
+    return any(each.get("Sid") == "Site" for each in (policy or {}).get("Statement", []))
 
 
 def anothers(error: ClientError, bucket: str) -> DeployError:

@@ -17,7 +17,7 @@ from local_aws.faults import WsgiApp
 
 # moto's names of the services that the project, its state machines and its tests use.
 BACKENDS = {
-    *("awslambda", "cloudwatch", "events", "iam", "logs", "s3"),
+    *("awslambda", "cloudfront", "cloudwatch", "events", "iam", "logs", "s3"),
     *("scheduler", "sns", "sqs", "stepfunctions", "sts"),
 }
 # Parts of paths that moto answers without a signature: its own pages, and SNS's certificate.

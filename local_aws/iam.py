@@ -8,10 +8,11 @@ AccessDenied, not NoSuchKey.
 
 The condition keys are s3:prefix and s3:delimiter of a listing, aws:SourceAccount and aws:SourceArn
 when a service assumes a role, aws:RequestedRegion, and aws:SecureTransport, which is always "true":
-plain http on the loopback address stands for TLS; and iam:PermissionsBoundary and
-iam:PassedToService. A role may do what its policies and its permissions boundary both allow. Not
-checked are bucket policies for requests about the bucket itself, and statements of bucket policies
-that allow. Every refusal is logged with role, action and resource.
+plain http on the loopback address stands for TLS; iam:PermissionsBoundary and iam:PassedToService;
+and for CloudFront aws:RequestTag and aws:ResourceTag. A role may do what its policies and its
+permissions boundary both allow. Not checked are bucket policies for requests about the bucket
+itself, and statements of bucket policies that allow. Every refusal is logged with role, action and
+resource.
 """
 
 import json
@@ -38,7 +39,7 @@ from moto.sts.models import sts_backends
 
 from local_aws.policy import Decision, PolicyError, decide
 from local_aws.replacing import replace
-from local_aws.resources import PARTITION, asked, passed_roles
+from local_aws.resources import PARTITION, also_asked, asked
 
 
 class AssumeRoleError(RuntimeError):
@@ -137,7 +138,7 @@ class Iam:
         ]
         bounds = _boundary_of(request)
         # All of these must be allowed: the action and the permissions that it also needs.
-        wanted = [(request._action, resource, context), *passed_roles(request)]
+        wanted = [(request._action, resource, context), *also_asked(request)]
         if request._service == "s3":
             wanted += self._also_needed(request, resource)
         for action, target, keys in wanted:
@@ -156,7 +157,7 @@ class Iam:
     ) -> None:
         who = request._access_key.arn
         self._log(f"iam: {who}: {action} on {resource}: {decision.value}")
-        if request._service == "s3" or _is_form(request):
+        if request._service in ("s3", "cloudfront") or _is_form(request):
             request._raise_access_denied()
         # moto would refuse in XML to JSON services too, which clients read as an error named "403".
         refusal = JsonRESTError(

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
+from moto.cloudfront.models import cloudfront_backends
 from moto.iam.access_control import IAMRequestBase
 from moto.iam.exceptions import NotFoundException
 from moto.iam.models import iam_backends
@@ -20,6 +21,7 @@ PARTITION = "aws"
 ACTIONS = {
     "lambda:Invoke": "lambda:InvokeFunction",
     "s3:HeadBucket": "s3:ListBucket",
+    "cloudfront:CreateDistributionWithTags": "cloudfront:CreateDistribution",
 }
 
 
@@ -65,6 +67,9 @@ def asked(request: IAMRequestBase, resource: str) -> Asked:
         resource = f"{base}:schedule/default/{named[1]}"
     elif service == "cloudwatch":
         resource = _cloudwatch(operation, fields, base, account) or resource
+    elif service == "cloudfront":
+        resource, tags = _cloudfront(request, path)
+        context |= tags
     elif action.startswith("s3:List"):
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(request._path).query)
         for name in ("prefix", "delimiter"):
@@ -73,8 +78,13 @@ def asked(request: IAMRequestBase, resource: str) -> Asked:
     return action, resource, context
 
 
-def passed_roles(request: IAMRequestBase) -> list[Asked]:
-    """iam:PassRole for each role that a request gives to a service."""
+def also_asked(request: IAMRequestBase) -> list[Asked]:
+    """iam:PassRole for each role that a request gives to a service; the tags that it gives."""
+    if request._service == "cloudfront":
+        if request._action != "cloudfront:CreateDistribution":
+            return []
+        base = f"arn:{PARTITION}:cloudfront::{request.account_id}"
+        return [("cloudfront:TagResource", f"{base}:distribution/*", _cloudfront(request, "")[1])]
     fields = _fields(request)
     target = fields.get("Target")
     roles = [fields.get("Role"), fields.get("roleArn")]
@@ -103,6 +113,21 @@ def _lambda(path: str, fields: Mapping[str, Any], base: str) -> str | None:
     if name is None:
         return None
     return str(name) if name.startswith("arn:") else f"{base}:function:{name}"
+
+
+def _cloudfront(request: IAMRequestBase, path: str) -> tuple[str, dict[str, str]]:
+    """The ARN of a request to CloudFront, whose bodies are XML, and the tags of it and in it."""
+    url = urllib.parse.urlsplit(path)
+    query = urllib.parse.parse_qs(url.query)
+    named = re.search(r"/(distribution|origin-access-control)/(\w+)", url.path)
+    base = f"arn:{PARTITION}:cloudfront::{request.account_id}"
+    arn = f"{base}:{named[1]}/{named[2]}" if named else query.get("Resource", ["*"])[0]
+    tagger = cloudfront_backends[request.account_id][PARTITION].tagger
+    tags = {f"aws:ResourceTag/{k}": v for k, v in tagger.get_tag_dict_for_resource(arn).items()}
+    body = request._body
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+    given = re.findall(r"<Tag><Key>([^<]*)</Key><Value>([^<]*)</Value></Tag>", text)
+    return arn, tags | {f"aws:RequestTag/{key}": value for key, value in given}
 
 
 def _cloudwatch(operation: str, fields: Mapping[str, Any], base: str, account: str) -> str | None:

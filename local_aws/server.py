@@ -3,8 +3,8 @@
     with LocalAws(runtime_dir=ensure_runtime(cache_dir)) as aws:
         subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
 
-This module connects the parts (front.py, iam.py, objects.py, functions.py, statemachines.py,
-faults.py); their rules are in those files. It serves only those who know a key of the account, so
+This module connects the parts (front.py, iam.py, objects.py, functions.py, distributions.py,
+statemachines.py, faults.py); their rules are in those files. It serves only those who know a key of the account, so
 neither other users of the machine nor web pages, and only its own user can read its files. There
 can be one local AWS per process, since moto keeps its state in the process, and it starts empty. On
 leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes are killed and files
@@ -35,7 +35,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from local_aws import objects, statemachines
+from local_aws import distributions, objects, statemachines
 from local_aws.clients import make_client
 from local_aws.faults import Fault, Faults
 from local_aws.front import Front, only_backends_in_use
@@ -157,6 +157,7 @@ class LocalAws:
         self._serve(stack)  # not before the lines above
         self.env = self._client_environment(state_dir)
         statemachines.install(stack, self.endpoint, self._iam)
+        distributions.install(stack)
         spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         host = Host(self._runtime_dir, state_dir, False, self.region, spawner)
         if self._namespaces is not False and namespaces_work(host):

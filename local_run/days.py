@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from deploy.trial import failure
+from deploy.execution import failure
 from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
 from local_run.copying import copy_saved, copy_site

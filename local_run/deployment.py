@@ -33,6 +33,7 @@ def deploy(aws: LocalAws, bundle: Path | None = None) -> dict[str, Any]:
             runtime=HOST_RUNTIME,
             arch=host_arch(),
             smoke=False,
+            site=True,
             bundle=bundle,
         )
         with progress("deploying", lambda: lines[-1]):

@@ -37,7 +37,7 @@ def snapshot(client: Client) -> dict[str, Things]:
     s3, iam, functions = client("s3"), client("iam"), client("lambda")
     logs, queues, topics = client("logs"), client("sqs"), client("sns")
     watch, machines = client("cloudwatch"), client("stepfunctions")
-    scheduler, events = client("scheduler"), client("events")
+    scheduler, events, front = client("scheduler"), client("events"), client("cloudfront")
     queue_urls = list(_all(queues, "list_queues", "QueueUrls"))
     alarms = watch.describe_alarms()
     return {
@@ -81,6 +81,17 @@ def snapshot(client: Client) -> dict[str, Things]:
         "schedule": {
             s["Name"]: _try(scheduler.get_schedule, Name=s["Name"], GroupName=s["GroupName"])
             for s in _all(scheduler, "list_schedules", "Schedules")
+        },
+        "distribution": {
+            each["DistributionConfig"]["CallerReference"]: each
+            for each in (
+                _distribution(front, listed)
+                for listed in _all(front, "list_distributions", "DistributionList")
+            )
+        },
+        "origin access control": {
+            each["Name"]: _plain(each)
+            for each in _all(front, "list_origin_access_controls", "OriginAccessControlList")
         },
         "rule": {
             r["Name"]: _plain({**r, "targets": _try(events.list_targets_by_rule, Rule=r["Name"])})
@@ -216,17 +227,24 @@ def _machine(machines: Any, arn: str) -> Things:
     return {**_try(machines.describe_state_machine, stateMachineArn=arn), "tags": tags}
 
 
+def _distribution(front: Any, listed: Things) -> Things:
+    whole = front.get_distribution(Id=listed["Id"])
+    tags = _try(front.list_tags_for_resource, Resource=listed["ARN"])
+    return {**_plain(whole["Distribution"]), "tags": tags, "ETag": whole["ETag"]}
+
+
 def _tags_of(client: Any, arn: str, argument: str = "ResourceARN") -> Any:
     return _try(client.list_tags_for_resource, **{argument: arn})
 
 
 def _all(client: Any, operation: str, key: str, **arguments: str) -> Iterator[Any]:
-    """Of every page."""
+    """Of every page. CloudFront has the list one level deeper, as Items."""
     if not client.can_paginate(operation):
         yield from getattr(client, operation)(**arguments).get(key, [])
         return
     for page in client.get_paginator(operation).paginate(**arguments):
-        yield from page.get(key, [])
+        found = page.get(key, [])
+        yield from found.get("Items", []) if isinstance(found, dict) else found
 
 
 def _try(read: Callable[..., Any], **arguments: Any) -> Any:

@@ -25,8 +25,12 @@ with warnings.catch_warnings():
     import parliament
 
 PLACE = Place(NAME, ACCOUNT, REGION)
+DISTRIBUTION = f"arn:aws:cloudfront::{ACCOUNT}:distribution/E1"
 POLICIES = {
-    **{path.name: PLACE.document(path, Bucket="b") for path in DOCUMENTS.glob("*.policy.json")},
+    **{
+        path.name: PLACE.document(path, Bucket="b", DistributionArn=DISTRIBUTION)
+        for path in DOCUMENTS.glob("*.policy.json")
+    },
     **{path.name: PLACE.document(path) for path in DOCUMENTS.glob("*.trust.json")},
     **{
         path.name: json.loads(path.read_text().replace(":ACCOUNT:", f":{ACCOUNT}:"))
@@ -39,6 +43,8 @@ MEANT = {
     ("RESOURCE_STAR", "xray:"),
     ("RESOURCE_STAR", "cloudwatch:DescribeAlarms"),
     ("RESOURCE_STAR", "logs:DescribeLogGroups"),
+    # A new distribution has no ARN to name yet; AWS's newer reference says so.
+    ("RESOURCE_STAR", "cloudfront:CreateDistribution"),
     # Only executions of an express state machine have the form that parliament knows.
     ("RESOURCE_MISMATCH", "states:DescribeExecution"),
     # Who writes a bucket's policy can let itself in: deployers are trusted with the music.

@@ -22,7 +22,7 @@ import pytest
 
 from contract.instruments import INSTRUMENTS
 from contract.request import FIELDS
-from deploy.trial import failure
+from deploy.execution import failure
 from local_aws.server import LocalAws
 from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
