@@ -22,6 +22,16 @@ source venv.sh
 ensure_venv requirements.txt || exit 1
 ensure_venv deploy/requirements.lock || exit 1 # deploy.sh, which a test starts, finds it in place
 
+# The site is looked at in Debian's chromium. Where it can be installed, it is.
+if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then
+  if [[ $EUID -eq 0 ]] && command -v apt-get >/dev/null; then
+    printf 'installing chromium, for the tests of the site\n' >&2
+    { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } >/dev/null 2>&1 || true
+  fi
+  command -v chromium >/dev/null ||
+    printf 'chromium is missing, so the tests of the site in a browser are skipped: apt-get install chromium\n' >&2
+fi
+
 failed=()
 check() { # name command...
   local name=$1

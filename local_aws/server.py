@@ -4,11 +4,11 @@
         subprocess.run(["./deploy.sh"], env={**os.environ, **aws.env})
 
 This module connects the parts (front.py, iam.py, objects.py, functions.py, distributions.py,
-statemachines.py, faults.py); their rules are in those files. It serves only those who know a key of the account, so
-neither other users of the machine nor web pages, and only its own user can read its files. There
-can be one local AWS per process, since moto keeps its state in the process, and it starts empty. On
-leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes are killed and files
-are removed. If the process is killed outright, its sandboxes die with it.
+statemachines.py, faults.py); their rules are in those files. It serves only those who know a key of
+the account, so neither other users of the machine nor web pages, and only its own user can read its
+files. There can be one local AWS per process, since moto keeps its state in the process, and it
+starts empty. On leaving the `with` block, also by an exception, Ctrl-C or SIGTERM, sandboxes are
+killed and files are removed. If the process is killed outright, its sandboxes die with it.
 """
 
 import os

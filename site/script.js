@@ -178,7 +178,9 @@
   // What a phone's lock screen and a keyboard's media keys show and do.
   if ("mediaSession" in navigator) {
     audio.addEventListener("play", () => {
-      const artwork = [{ src: new URL(audio.dataset.picture, location.href).href, sizes: "1200x630", type: "image/png" }];
+      // A browser complains of pictures that are on its disk.
+      const picture = { src: new URL(audio.dataset.picture, location.href).href, sizes: "1200x630", type: "image/png" };
+      const artwork = location.protocol === "file:" ? [] : [picture];
       navigator.mediaSession.metadata = new MediaMetadata({ title: audio.dataset.title, artist: audio.dataset.artist, artwork });
     }, { once: true });
   }

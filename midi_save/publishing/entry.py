@@ -6,7 +6,10 @@ can always be made again. Depends on neither S3 nor how pages look.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from midi_save.publishing.words import plain
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,13 @@ class Entry:
     picture: str
     sound_bytes: int
     sound_s: float
+
+
+def with_plain_text(entry: Entry) -> Entry:
+    """The entry with names that HTML, XML and UTF-8 can hold."""
+    texts: dict[str, Any] = {
+        field.name: plain(value)
+        for field in fields(entry)
+        if isinstance(value := getattr(entry, field.name), str)
+    }
+    return replace(entry, **texts, instruments=tuple(map(plain, entry.instruments)))

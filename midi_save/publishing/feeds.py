@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from html import escape
 from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -152,7 +153,7 @@ def _rss_item(item: ET.Element, entry: Entry, site: Site) -> None:
     _add(item, "link", page)
     _add(item, "guid", page)
     _add(item, "pubDate", format_datetime(published))
-    _add(item, "description", description(entry))
+    _add(item, "description", escape(description(entry)))  # readers take it for HTML
     enclosure = {
         "url": str(site.at(entry.sound)),
         "length": str(entry.sound_bytes),

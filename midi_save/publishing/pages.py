@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,7 +21,7 @@ from markupsafe import Markup
 
 from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import feeds, place, words
-from midi_save.publishing.entry import Entry
+from midi_save.publishing.entry import Entry, with_plain_text
 from midi_save.publishing.files import FOR_EVER, SiteFile
 from midi_save.publishing.place import Site
 from midi_save.publishing.roll import prime
@@ -86,14 +85,14 @@ class Pages:
         self, entry: Entry, roll_svg: str, earlier: Entry | None, later: Entry | None
     ) -> SiteFile:
         """The page of a day, to be kept as days/DATE.html. `roll_svg` is what roll.py draws."""
-        entry = _plain(entry)
+        entry = with_plain_text(entry)
         return self._page(
             "day.html",
             f"days/{entry.date}.html",
             entry=entry,
             roll=Markup(roll_svg),  # noqa: S704 - roll.py escapes what it writes
-            earlier=earlier and _plain(earlier),
-            later=later and _plain(later),
+            earlier=earlier and with_plain_text(earlier),
+            later=later and with_plain_text(later),
             linked_data=_for_script(_linked_data(entry, self.site)),
         )
 
@@ -102,7 +101,7 @@ class Pages:
 
         `entries` are all days, the oldest first; without any, the home page says what will come.
         """
-        newest_first = [_plain(entry) for entry in reversed(entries)]
+        newest_first = [with_plain_text(entry) for entry in reversed(entries)]
         years = _grouped(newest_first, lambda entry: entry.date[:4])
         styles = _grouped(sorted(newest_first, key=attrgetter("style")), attrgetter("style"))
         files = {
@@ -159,16 +158,6 @@ class Pages:
 def _name_with_hash(path: Path) -> str:
     """site/style.css as "style-1f0c….css": another name when it changes."""
     return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}{path.suffix}"
-
-
-def _plain(entry: Entry) -> Entry:
-    """The entry with names that HTML, XML and UTF-8 can hold."""
-    texts: dict[str, Any] = {
-        field.name: words.plain(value)
-        for field in fields(entry)
-        if isinstance(value := getattr(entry, field.name), str)
-    }
-    return replace(entry, **texts, instruments=tuple(map(words.plain, entry.instruments)))
 
 
 def _grouped(entries: Iterable[Entry], key: Callable[[Entry], str]) -> _Groups:

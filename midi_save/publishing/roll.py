@@ -8,7 +8,7 @@ from the paths. Depends on neither S3 nor the pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -21,7 +21,7 @@ from midi_save.publishing.score import Part, Score
 
 UNIT_S = 0.025  # the shortest unit of time: half a pixel of 90 seconds on a wide screen
 MOST_UNITS = 4_800  # across the drawing: a longer piece has longer units
-MOST_BYTES = 160_000  # of the notes; a denser piece has longer units, in which equal notes merge
+MOST_BYTES, FEWEST_UNITS = 160_000, 300  # of the notes' paths; a denser piece has longer units
 FEWEST_ROWS = 30  # a piece of few pitches is drawn no larger than this
 MARGIN_ROWS = 3
 MOST_BAR_LINES = 64  # more than these, and only every second, fourth, ... bar has a line
@@ -64,13 +64,15 @@ def plane_of(score: Score, unit_s: float = UNIT_S) -> Plane:
 def roll_svg(score: Score, sections: Sections = ()) -> str:
     """The roll as HTML: the drawing in its frame, and a legend in words.
 
-    About eight bytes a note. Of a long piece, units of time are doubled until the notes fit into
-    `MOST_BYTES`; notes of one pitch that a unit does not separate become one. Both are finer than
-    the pixels of a page.
+    About eight bytes a note. If the notes need more than `MOST_BYTES`, as in an hour of dense
+    music, units of time are doubled until they fit, and only what can be seen is written: notes of
+    one pitch that no unit separates become one, and notes behind others are left out.
     """
     plane = plane_of(score)
-    while len(notes := _notes(score, plane)) > MOST_BYTES and plane.units > MOST_UNITS // 8:
+    notes = _paths(score, [dict(steps_of(part, plane)) for part in score.parts])
+    while len(notes) > MOST_BYTES and plane.units > FEWEST_UNITS:
         plane = plane_of(score, 2 * plane.unit_s)
+        notes = _paths(score, _seen(score, plane))
     width, height = plane.units, plane.rows
     bounds = section_bounds(score, sections)
     instruments = ", ".join(part.name for part in score.parts)
@@ -158,11 +160,34 @@ def _merged(*columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     )
 
 
-def _notes(score: Score, plane: Plane) -> str:
-    """A group of paths for each part."""
+def _seen(score: Score, plane: Plane) -> list[dict[str, _Steps]]:
+    """Of each part the notes that are seen when all are drawn, the last part above the others."""
+    # Which part and loudness is seen at each row and unit of time; 0 where there is none.
+    seen = np.zeros((plane.rows, plane.units + 1), dtype=np.int64)
+    classes = [(number, name) for number in range(len(score.parts)) for name in LOUDNESS]
+    for number, part in enumerate(score.parts):
+        for name, steps in steps_of(part, plane):
+            for start, row, length in steps:
+                seen[row, start : start + length] = classes.index((number, name)) + 1
+    seen[:, -1] = 0
+    # A run of equal cells begins and ends where a cell differs from the one before.
+    before = np.pad(seen, ((0, 0), (1, 0)))[:, :-1]
+    rows, edges = np.nonzero(seen != before)
+    found: list[dict[str, _Steps]] = [{} for _ in score.parts]
+    for row, start, end in zip(
+        rows.tolist(), edges.tolist(), [*edges[1:].tolist(), 0], strict=True
+    ):
+        if kind := seen[row, start]:
+            number, name = classes[kind - 1]
+            found[number].setdefault(name, []).append((start, row, end - start))
+    return [{name: sorted(steps) for name, steps in of_part.items()} for of_part in found]
+
+
+def _paths(score: Score, layers: Sequence[Mapping[str, _Steps]]) -> str:
+    """A group of paths for each part, one for each loudness."""
     groups = []
-    for part in score.parts:
-        paths = (f'<path class="{c}" d="{_path(steps)}"/>' for c, steps in steps_of(part, plane))
+    for part, steps_by_class in zip(score.parts, layers, strict=True):
+        paths = (f'<path class="{c}" d="{_path(s)}"/>' for c, s in steps_by_class.items())
         groups.append(f'<g class="part hue-{family_of(part.program)}">{"".join(paths)}</g>')
     return "".join(groups)
 
