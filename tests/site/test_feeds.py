@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing.entry import with_plain_text
 from midi_save.publishing.feeds import NAMESPACES, NEWEST, feeds
 from midi_save.publishing.files import SiteFile
-from midi_save.publishing.place import DIGITAL_SOURCE_TYPE
 from tests.site.pieces import ADDRESS, ON_DISK, SITE, entries, entry
 
 SCHEMA = json.loads((Path(__file__).parent / "jsonfeed.schema.json").read_text())

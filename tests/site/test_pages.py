@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import words
 from midi_save.publishing.files import FOR_EVER, SHORT
 from midi_save.publishing.pages import Pages
-from midi_save.publishing.place import DIGITAL_SOURCE_TYPE, Model, Site
+from midi_save.publishing.place import Model, Site
 from midi_save.publishing.roll import roll_svg
 from midi_save.publishing.score import read_score
 from tests.site.documents import Document
