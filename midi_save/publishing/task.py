@@ -32,6 +32,7 @@ from midi_save.publishing.pages import Pages
 from midi_save.publishing.place import Model, Site, SoundBank
 from midi_save.publishing.publish import Publisher
 from midi_save.publishing.sounding import Sounds
+from midi_save.publishing.words import is_date
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "site"
 
@@ -63,6 +64,8 @@ class Wanted:
             rebuild=require_flag(fields.get("rebuild", False), f"{where}.rebuild"),
             calls=require_count(fields.get("calls", 0), f"{where}.calls"),
         )
+        if wanted.date is not None and not is_date(wanted.date):
+            raise TokensError(f"{where}.date must be a day, got {wanted.date[:40]!a}")
         if wanted.piece is not None and wanted.date is None:
             raise TokensError(f"{where}.date is missing: a piece of a batch has one")
         return wanted

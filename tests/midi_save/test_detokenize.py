@@ -47,6 +47,16 @@ def read_notes(midi: bytes) -> list[TestNote]:
     return sorted(notes)
 
 
+def test_the_file_says_that_a_machine_made_it(bundle: Bundle) -> None:
+    ids = ids_of(piece_tokens([TestNote(0, 0, 60, 12)], bundle), bundle)
+    midi = detokenize(ids, load_tokenizer(bundle), bundle, "a title").midi
+    first = mido.MidiFile(file=io.BytesIO(midi)).tracks[0]
+    texts = [message.text for message in first if message.type == "text"]
+    assert len(texts) == 1
+    assert texts[0].startswith("Composed by a machine")
+    assert "trainedAlgorithmicMedia" in texts[0]
+
+
 def cut_where_struck_again(notes: list[TestNote]) -> list[TestNote]:
     onsets = defaultdict(list)
     for note in notes:

@@ -1,0 +1,117 @@
+"""The task `publish` as the state machine calls it: its message, its answer, its log line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from contract.errors import SoundError, TokensError
+from midi_save.handler import handler
+from midi_save.publishing.publish import Published
+from midi_save.publishing.task import Wanted
+from tests.conftest import MUSIC_BUCKET
+from tests.midi_save.publishing.sounds import BANK_FOLDER
+from tests.midi_save.test_handler import deployed, save_message
+
+__all__ = ["deployed"]  # the fixture: the function as on a cold start
+
+
+class Context:
+    """Lambda's, with five minutes left."""
+
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
+        return 300_000
+
+
+def publish(saved: Any) -> Any:
+    return handler({"task": "publish", "saved": saved}, Context())
+
+
+@pytest.fixture(autouse=True)
+def bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOUNDS_DIR", str(BANK_FOLDER))
+    monkeypatch.setenv("SITE_URL", "https://d111.cloudfront.net")
+
+
+def test_what_was_saved_is_published_and_passed_on(
+    s3: Any, bundle: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = handler(save_message(bundle), Context())
+    answer = publish(saved)
+    assert answer["record"] == saved["record"]
+    assert answer["publish"]["finished"] is True
+    assert answer["publish"]["calls"] == 1
+    published = answer["published"]
+    assert published["url"] == "https://d111.cloudfront.net/days/2026-11-22.html"
+    sound = s3.get_object(Bucket=MUSIC_BUCKET, Key=published["sound"])["Body"].read()
+    assert sound.startswith(b"ID3")
+    page = s3.get_object(Bucket=MUSIC_BUCKET, Key=published["page"])["Body"].read().decode()
+    assert published["title"] in page
+    log = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (log["task"], log["date"], log["days"]) == ("publish", "2026-11-22", 1)
+
+
+def test_a_piece_of_a_batch_becomes_a_sound(s3: Any, bundle: Any) -> None:
+    message = save_message(bundle)
+    message["job"]["request"] |= {"pieces": 3, "piece": 2}
+    answer = publish(handler(message, Context()))
+    assert answer["published"]["sound"].startswith("site/sound/2026-11-22-0002-")
+    listed = s3.list_objects_v2(Bucket=MUSIC_BUCKET, Prefix="site/")["Contents"]
+    assert [entry["Key"] for entry in listed] == [answer["published"]["sound"]]
+
+
+def test_a_rebuild_asks_for_everything_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def publishing(_: Any, urgent: str | None, *, rebuild: bool) -> Published:
+        asked.append((urgent, rebuild))
+        return Published(len(asked) == 2, 0, None, {})
+
+    monkeypatch.setattr("midi_save.publishing.task.Publisher.publish", publishing)
+    answer = publish({"publish": {"rebuild": True}})
+    assert answer["publish"]["finished"] is False
+    assert publish(answer)["publish"] | {"calls": 2, "finished": True} == publish(answer)["publish"]
+    assert asked[:2] == [(None, True), (None, False)]
+
+
+@pytest.mark.parametrize(
+    ("saved", "told"),
+    [
+        (None, "saved must be an object"),
+        ({}, "saved.publish must be an object"),
+        ({"publish": {"date": 7}}, "saved.publish.date must be a string"),
+        ({"publish": {"piece": 2}}, "saved.publish.date is missing"),
+        ({"publish": {"date": "2026-11-22", "piece": "2"}}, "saved.publish.piece must be a number"),
+        ({"publish": {"date": "2026-11-22", "trial": "no"}}, "saved.publish.trial must be true or"),
+        ({"publish": {"date": "../../prompts/x"}}, "saved.publish.date must be a day"),
+    ],
+)
+def test_a_message_out_of_form_is_refused_by_name(saved: Any, told: str) -> None:
+    with pytest.raises(TokensError, match=told):
+        publish(saved)
+
+
+def test_a_missing_bank_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("SOUNDS_DIR", str(tmp_path))
+    with pytest.raises(SoundError, match=r"bank\.json cannot be read .*deploy again"):
+        publish({"publish": {"date": "2026-11-22"}})
+
+
+def test_what_is_wanted_survives_the_way_through_the_state_machine() -> None:
+    wanted = Wanted("2026-11-22", 3, trial=True, rebuild=False, calls=4)
+    assert Wanted.read(json.loads(json.dumps(vars(wanted)))) == wanted
+
+
+def test_a_cold_start_of_the_other_tasks_imports_nothing_of_this() -> None:
+    code = (
+        "import sys, midi_save.handler\n"
+        "print([m for m in sys.modules if 'publishing' in m or m in "
+        "('jinja2', 'lameenc', 'midirenderer')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
