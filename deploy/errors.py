@@ -25,6 +25,17 @@ ANSWERS = {
         f"enabled in this account: {SIGN_IN}"
     ),
     r"^Throttl|Rate exceeded": f"AWS is asked too much at once: wait a minute, {AGAIN}",
+    r"account must be verified": (
+        "CloudFront is for verified accounts only: open a case with AWS Support in the console, "
+        f"which costs nothing, {AGAIN}; until then deploy without --site"
+    ),
+    r"^OriginAccessControlInUse": (
+        "a distribution that somebody else made uses the site's origin access control: give it "
+        f"another in the console (CloudFront), {AGAIN}"
+    ),
+    r"^(DistributionNotDisabled|NoSuchDistribution|PreconditionFailed|InvalidIfMatchVersion)": (
+        f"the site's distribution is being changed elsewhere, too: wait a few minutes, {AGAIN}"
+    ),
     FORBIDDEN: (
         "these credentials are not allowed to call {action}: deploy/deployer-policy.json lists "
         "what they need, and with it --permissions-boundary must be given (docs/deploy.md); "

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.awsrequest import AWSRequest
-from moto.core.exceptions import JsonRESTError
+from moto.core.exceptions import AccessDeniedError, JsonRESTError
 from moto.iam.access_control import (
     AssumedRoleAccessKey,
     IAMPolicy,
@@ -157,8 +157,12 @@ class Iam:
     ) -> None:
         who = request._access_key.arn
         self._log(f"iam: {who}: {action} on {resource}: {decision.value}")
-        if request._service in ("s3", "cloudfront") or _is_form(request):
+        if request._service == "s3" or _is_form(request):
             request._raise_access_denied()
+        if request._service == "cloudfront":  # its errors stand in no list of Errors
+            denied = AccessDeniedError(who, action)
+            denied.description = re.sub("</?Errors>", "", str(denied.description))
+            raise denied
         # moto would refuse in XML to JSON services too, which clients read as an error named "403".
         refusal = JsonRESTError(
             "AccessDeniedException",

@@ -51,6 +51,8 @@ class NoSession:
         (["--permissions-boundary", "midi-archive-boundary"], "arn:aws:iam::ACCOUNT:policy/NAME"),
         (["--delete-music"], "--destroy"),
         (["--destroy", "--rollback"], "not allowed with"),
+        (["--rebuild-site", "--destroy"], "not allowed with"),
+        (["--site", "--no-site"], "not allowed with"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_call(

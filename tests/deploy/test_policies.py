@@ -107,7 +107,32 @@ ALL = json.dumps(
 )
 MINE = f"{NAME}-{REGION}-schedule"
 CODE = {"Handler": "x.y", "Runtime": "python3.13", "Code": {"ZipFile": b"PK\5\6" + bytes(18)}}
+CONTROL = {
+    "Name": "x",
+    "OriginAccessControlOriginType": "s3",
+    "SigningBehavior": "never",
+    "SigningProtocol": "sigv4",
+}
+FRONT = {
+    "CallerReference": "x",
+    "Comment": "",
+    "Enabled": True,
+    "Origins": {
+        "Quantity": 1,
+        "Items": [
+            {
+                "Id": "x",
+                "DomainName": "x.s3.us-east-1.amazonaws.com",
+                "S3OriginConfig": {"OriginAccessIdentity": ""},
+            }
+        ],
+    },
+    "DefaultCacheBehavior": {"TargetOriginId": "x", "ViewerProtocolPolicy": "https-only"},
+}
+OURS = {"Items": [{"Key": "installation", "Value": NAME}]}
+ANOTHERS = {"Items": [{"Key": "installation", "Value": "another"}]}
 Ask = tuple[str, str, dict[str, Any]]
+IDS: dict[str, Any] = {}  # the distributions of others, once they are made
 RAISES: list[Ask] = [
     # a role without the boundary, or with a wider one
     ("iam", "create_role", {"RoleName": f"{NAME}-x", "AssumeRolePolicyDocument": TRUST}),
@@ -211,6 +236,27 @@ RAISES: list[Ask] = [
     ("logs", "delete_log_group", {"logGroupName": "/aws/lambda/another"}),
     ("cloudwatch", "delete_alarms", {"AlarmNames": ["another"]}),
     ("s3", "get_object", {"Bucket": f"{NAME}-music-{ACCOUNT}-{REGION}", "Key": "neural-net/x"}),
+    # another's distribution: as it is, or by a tag that makes it look like the installation's
+    ("cloudfront", "get_distribution", {"Id": "UNTAGGED"}),
+    ("cloudfront", "delete_distribution", {"Id": "UNTAGGED", "IfMatch": "x"}),
+    ("cloudfront", "delete_distribution", {"Id": "ANOTHERS", "IfMatch": "x"}),
+    (
+        "cloudfront",
+        "update_distribution",
+        {"Id": "ANOTHERS", "IfMatch": "x", "DistributionConfig": FRONT},
+    ),
+    ("cloudfront", "tag_resource", {"Resource": "ANOTHERS", "Tags": OURS}),
+    ("cloudfront", "create_distribution", {"DistributionConfig": FRONT}),
+    (
+        "cloudfront",
+        "create_distribution_with_tags",
+        {"DistributionConfigWithTags": {"DistributionConfig": FRONT, "Tags": ANOTHERS}},
+    ),
+    (
+        "cloudfront",
+        "update_origin_access_control",
+        {"Id": "x", "OriginAccessControlConfig": CONTROL},
+    ),
 ]
 
 
@@ -224,10 +270,15 @@ def bounded(
     root = make_tree(tmp_path_factory.mktemp("policies") / "tree", bundle_dir_without_model)
     with account(root) as at:
         keys = deployer(at)
-        at.deploy("--permissions-boundary", BOUNDARY, env=keys)
+        at.deploy("--permissions-boundary", BOUNDARY, "--site", env=keys)
         iam = at.aws.client("iam")
         for name in (f"{NAME}-unbound", "another"):
             iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)
+        front = at.aws.client("cloudfront")
+        for name, tags in (("UNTAGGED", {"Items": []}), ("ANOTHERS", ANOTHERS)):
+            new: Any = {"DistributionConfig": {**FRONT, "CallerReference": name}, "Tags": tags}
+            made = front.create_distribution_with_tags(DistributionConfigWithTags=new)
+            IDS[name] = made["Distribution"]
         session: Any = boto3.Session(
             keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"], region_name=REGION
         )
@@ -241,6 +292,9 @@ def test_the_deployer_cannot_raise_itself_or_touch_others(
     bounded: tuple[Account, Any], ask: Ask
 ) -> None:
     service, operation, keywords = ask
+    for name, field in (("Id", "Id"), ("Resource", "ARN")):
+        if known := IDS.get(keywords.get(name, "")):
+            keywords = {**keywords, name: known[field]}
     with pytest.raises(ClientError) as refusal:
         getattr(bounded[1](service), operation)(**keywords)
     assert refusal.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}

@@ -36,14 +36,18 @@ class Trials:
 
     def __init__(self, *ends: tuple[str, str, str]) -> None:
         """`ends`: status, error and cause of one execution after the other."""
-        self._ends, self.started = iter(ends), 0
+        self._ends, self.events = iter(ends), list[Any]()
+
+    @property
+    def started(self) -> int:
+        return len(self.events)
 
     def register(self, session: Any) -> None:
         session.events.register("before-call.sfn.StartExecution", self._start)
         session.events.register("before-call.sfn.DescribeExecution", self._describe)
 
-    def _start(self, **_: Any) -> Any:
-        self.started += 1
+    def _start(self, params: Any, **_: Any) -> Any:
+        self.events.append(json.loads(json.loads(params["body"])["input"]))
         return _ok({"executionArn": f"arn:aws:states:::execution:{NAME}:trial"})
 
     def _describe(self, **_: Any) -> Any:
