@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midi_save.publishing.colour import CHROMA, HUES, LIGHTNESS, Rgb, family_of, rgb
-from midi_save.publishing.roll import Plane, Sections, plane_of, section_bounds, steps_of
+from midi_save.publishing.roll import Plane, plane_of, steps_of
 from midi_save.publishing.score import Score, read_score
 
 WIDTH, HEIGHT = 1200, 630  # what pages that show previews ask for
@@ -25,27 +25,26 @@ NOTE_HEIGHT = 0.92  # of a row
 CORNER, SHORTEST = 2.0, 2.0  # radius of a note's corners and the shortest note, in pixels
 GROUND: Rgb = (17, 20, 27)
 LINE: Rgb = (31, 35, 45)
-SHADE: Rgb = (22, 26, 34)
 OPACITY = {"soft": 0.68, "middle": 0.84, "loud": 1.0}
 # Softer notes are turned a little in hue, as in site/style.css.
 TURN = {"soft": -28, "middle": -14, "loud": 0}
 
-# The palette: ground, shade and line, then for each part and loudness its colour in STEPS shades.
-_GROUND, _SHADE, _LINE, _FIRST = 0, 1, 2, 3
+# The palette: ground and line, then for each part and loudness its colour in STEPS shades.
+_GROUND, _LINE, _FIRST = 0, 1, 2
 _STEPS = 7  # shades of one colour, for the ends of notes between two pixels
 _MOST_PARTS = (256 - _FIRST) // (_STEPS * len(OPACITY))
 
 
-def roll_png(
-    score: Score, sections: Sections = (), width: int = WIDTH, height: int = HEIGHT
-) -> bytes:
+def roll_png(score: Score, width: int = WIDTH, height: int = HEIGHT) -> bytes:
     """The piano roll as a PNG with a palette. Parts beyond the twelfth share its colour."""
     plane = plane_of(score)
     margin = round(height * MARGIN)
     pixels = np.full((height, width), _GROUND, dtype=np.uint8)
     roll = pixels[margin:-margin, margin:-margin]
-    palette = [GROUND, SHADE, LINE]
-    _draw_grid(roll, score, plane, sections)
+    palette = [GROUND, LINE]
+    for row in range(plane.rows):
+        if (plane.top_pitch - row) % 12 == 0:  # a line below each C
+            roll[min(len(roll) - 1, round((row + 1) * len(roll) / plane.rows))] = _LINE
     for number, part in enumerate(score.parts):
         known = min(number, _MOST_PARTS - 1)
         for loudness, (name, opacity) in enumerate(OPACITY.items()):
@@ -65,15 +64,6 @@ def _shades(colour: Rgb, opacity: float) -> list[Rgb]:
         tuple(round(g + (c - g) * share) for g, c in zip(GROUND, colour, strict=True))  # type: ignore[misc]
         for share in shares
     ]
-
-
-def _draw_grid(roll: NDArray[np.uint8], score: Score, plane: Plane, sections: Sections) -> None:
-    height, width = roll.shape
-    for _, begin, end in section_bounds(score, sections)[1::2]:
-        roll[:, round(begin * width) : round(end * width)] = _SHADE
-    for row in range(plane.rows):
-        if (plane.top_pitch - row) % 12 == 0:
-            roll[min(height - 1, round((row + 1) * height / plane.rows)), :] = _LINE
 
 
 def _draw_note(
@@ -121,5 +111,5 @@ def _png(pixels: NDArray[np.uint8], palette: list[Rgb]) -> bytes:
 
 if __name__ == "__main__":
     source, out, columns, lines = sys.argv[1:]
-    drawn = roll_png(read_score(Path(source).read_bytes()), (), int(columns), int(lines))
+    drawn = roll_png(read_score(Path(source).read_bytes()), int(columns), int(lines))
     Path(out).write_bytes(drawn)

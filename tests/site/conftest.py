@@ -34,7 +34,7 @@ def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         score = read_score(midi)
         sound, sound_s = sound_of(score)
         made = {"midi": (midi, "mid"), "sound": (sound, "mp3")}
-        made["picture"] = (roll_png(score, THEME_FORM), "png")
+        made["picture"] = (roll_png(score), "png")
         paths = {}
         for kind, (body, ending) in made.items():
             digest = hashlib.sha256(body).hexdigest()[:12]
@@ -68,9 +68,9 @@ def served(site_folder: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, started once."""
+    """Debian's Chromium, started once a file: while it runs, no other test could use asyncio."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

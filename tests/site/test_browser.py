@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from midi_save.publishing.pages import Pages
+from tests.site.pieces import SITE, TEMPLATES, entry
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -272,6 +275,23 @@ def test_an_address_that_does_not_exist_shows_a_page_with_its_style(
         assert page.evaluate(MARGIN) == "0px"
         page.get_by_role("link", name="The newest piece").click()
         page.get_by_role("button", name="Play").wait_for()
+
+
+def test_the_longest_names_scroll_no_phone_sideways(browser: Browser, tmp_path: Path) -> None:
+    pages = Pages(TEMPLATES, SITE)
+    word = "Donaudampfschifffahrt" * 5
+    day = entry(title=word, style=word, form="A B' " * 60, instruments=(word,) * 3)
+    neighbour = entry(1, title=word)
+    files = pages.assets() | pages.overview([day, neighbour], "")
+    files["days/day.html"] = pages.day(day, "", neighbour, neighbour)
+    for name, file in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(file.body)
+    with browser.new_context(viewport={"width": 320, "height": 640}) as context:
+        page = context.new_page()
+        for name in ("index.html", "days/day.html", "archive/index.html", "archive/2026.html"):
+            page.goto(f"{tmp_path.as_uri()}/{name}")
+            assert page.evaluate("document.documentElement.scrollWidth") == 320, name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

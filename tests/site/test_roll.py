@@ -197,7 +197,7 @@ def pixels_of(png: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_picture_shows_the_instruments_in_their_colours() -> None:
-    pixels, palette = pixels_of(roll_png(read_score(midi_of()), THEME_FORM))
+    pixels, palette = pixels_of(roll_png(read_score(midi_of())))
     assert pixels.shape == (630, 1200)
     assert pixels.max() < len(palette)
     assert tuple(palette[pixels[0, 0]]) == GROUND
