@@ -120,7 +120,7 @@ def midi_name(material: Material) -> str:
 
 def picture_of(material: Material) -> tuple[str, SiteFile]:
     """The piano roll as a PNG, and its name."""
-    png = roll_png(material.score, material.sections)
+    png = roll_png(material.score)
     name = named("roll", material.record, hashlib.sha256(png), "png")
     return name, SiteFile(png, "image/png", FOR_EVER)
 

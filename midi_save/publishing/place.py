@@ -24,10 +24,15 @@ class SoundBank:
 
 @dataclass(frozen=True)
 class Model:
-    """Of the installed model: the number of its weights and of the pieces it learned from."""
+    """Of the installed model: the number of its weights and of the pieces it learned from.
+
+    `longest_shared`: how many notes in a row a piece of its evaluation shares with the training set
+    at most, and a real piece that was held out; None if its card does not say it.
+    """
 
     parameters: int
     pieces: int
+    longest_shared: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ others does not pay for it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import Bundle
+from contract.bundle import CARD_FILE, Bundle
 from contract.checks import (
     require_count,
     require_flag,
@@ -109,5 +110,17 @@ def site_of(bank: Bank, bundle: Bundle) -> Site:
     return Site(
         url=os.environ.get("SITE_URL") or None,
         bank=SoundBank(bank.name, bank.author, bank.licence, bank.source),
-        model=Model(parameters=int(training["parameters"]), pieces=int(training["pieces"])),
+        model=Model(
+            parameters=int(training["parameters"]),
+            pieces=int(training["pieces"]),
+            longest_shared=longest_shared((bundle.directory / CARD_FILE).read_text()),
+        ),
     )
+
+
+def longest_shared(card: str) -> tuple[int, int] | None:
+    """Of the model card's figures: the longest run of notes that a generated piece shares with the
+    training set, and that of a real piece. None if the model was not evaluated.
+    """
+    row = re.search(r"notes shared with the training set \| (\d+) \| (\d+) \|", card)
+    return (int(row[1]), int(row[2])) if row else None

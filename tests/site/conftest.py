@@ -1,67 +1,47 @@
-"""A week's site in a folder, and a browser to look at it."""
+"""A week's real site in a folder, and a browser to look at it."""
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from midi_save.publishing.files import SiteFile
-from midi_save.publishing.pages import Pages
-from midi_save.publishing.picture import roll_png
-from midi_save.publishing.roll import roll_svg
-from midi_save.publishing.score import read_score
-from tests.site.pieces import SITE, TEMPLATES, THEME, THEME_FORM, entry, midi_of, sound_of
+from local_aws.server import LocalAws
+from local_run.days import compose_days
 from tests.site.server import serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-
-@pytest.fixture(scope="session")
-def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a week's site: seven days of a short piece, each a semitone higher."""
-    folder = tmp_path_factory.mktemp("site")
-    pages = Pages(TEMPLATES, SITE)
-    days, rolls = [], []
-    files: dict[str, SiteFile] = {}
-    for number in range(7):
-        midi = midi_of([(*note[:3], note[3] + number, note[4]) for note in THEME])
-        score = read_score(midi)
-        sound, sound_s = sound_of(score)
-        made = {"midi": (midi, "mid"), "sound": (sound, "mp3")}
-        made["picture"] = (roll_png(score), "png")
-        paths = {}
-        for kind, (body, ending) in made.items():
-            digest = hashlib.sha256(body).hexdigest()[:12]
-            paths[kind] = f"{kind}/2026-11-{number + 1:02}-{digest}.{ending}"
-            files[paths[kind]] = SiteFile(body, "")
-        facts: dict[str, Any] = {
-            "sound_s": sound_s,
-            "sound_bytes": len(sound),
-            "duration_s": score.duration_s,
-        }
-        facts["continued_from"] = f"2026-11-{number:02}" if number else None
-        facts["style"] = ("chorale", "folk")[number % 2]
-        days.append(entry(number, **facts, **paths))
-        rolls.append(roll_svg(score, THEME_FORM))
-    for number, day in enumerate(days):
-        earlier = days[number - 1] if number else None
-        later = days[number + 1] if number + 1 < len(days) else None
-        files[f"days/{day.date}.html"] = pages.day(day, rolls[number], earlier, later)
-    files |= pages.assets() | pages.overview(days, rolls[-1])
-    for name, file in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.body)
-    return folder
+FIRST = date(2026, 11, 1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def site_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A week of ten-second pieces, from the schedule to the pages, through the real deployment.
+
+    Of several test processes the first makes it, and the others wait for it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    week = shared / "week"
+    with (shared / "week.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (week / "site").is_dir():
+            deployed: tuple[LocalAws, dict[str, Any]] = request.getfixturevalue("deployed")
+            days = [FIRST + timedelta(days=number) for number in range(7)]
+            compose_days(*deployed, days, {"duration_s": 10, "candidates": 1}, week)
+    return week / "site"
+
+
+@pytest.fixture(scope="module")
 def served(site_folder: Path) -> Iterator[str]:
     """The address of the folder on a server of this machine."""
     with serve(site_folder) as address:

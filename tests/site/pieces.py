@@ -8,20 +8,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import lameenc
 import mido
-import numpy as np
 
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.place import Model, Site, SoundBank
-from midi_save.publishing.score import Score
 
 TEMPLATES = Path(__file__).parents[2] / "site"
 ADDRESS = "https://d111.cloudfront.net"
 BANK = SoundBank("Sines", "the tests", "CC0", "tests/site/pieces.py")
 SITE = Site(ADDRESS, BANK, Model(parameters=1_911_360, pieces=11_308))
 ON_DISK = Site(None, BANK, SITE.model)
-RATE = 22_050  # samples a second
 
 # (program, start in quarters, length in quarters, pitch, velocity)
 Notes = Sequence[tuple[int, float, float, int, int]]
@@ -59,22 +55,6 @@ def midi_of(notes: Notes = THEME, tempo: float = 120, names: Sequence[str] = ())
     out = io.BytesIO()
     file.save(file=out)
     return out.getvalue()
-
-
-def sound_of(score: Score) -> tuple[bytes, float]:
-    """The piece in sines as an MP3, and its length in seconds."""
-    samples = np.zeros(int((score.duration_s + 0.5) * RATE))
-    for part in score.parts:
-        for start, end, pitch in zip(part.start_s, part.end_s, part.pitch, strict=True):
-            at = np.arange(int(start * RATE), int(end * RATE))
-            samples[at] += 0.1 * np.sin(2 * np.pi * 440 * 2 ** ((pitch - 69) / 12) * at / RATE)
-    encoder = lameenc.Encoder()
-    encoder.set_bit_rate(48)
-    encoder.set_in_sample_rate(RATE)
-    encoder.set_channels(1)
-    encoder.silence()
-    pcm = (np.clip(samples, -1, 1) * 32_000).astype(np.int16).tobytes()
-    return bytes(encoder.encode(pcm) + encoder.flush()), len(samples) / RATE
 
 
 def entry(number: int = 0, **changes: Any) -> Entry:

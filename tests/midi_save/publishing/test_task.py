@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from contract.errors import SoundError, TokensError
 from midi_save.handler import handler
 from midi_save.publishing.publish import Published
-from midi_save.publishing.task import Wanted
+from midi_save.publishing.task import Wanted, longest_shared
 from tests.conftest import MUSIC_BUCKET
 from tests.midi_save.publishing.sounds import BANK_FOLDER
 from tests.midi_save.test_handler import deployed, save_message
@@ -105,6 +106,14 @@ def test_a_missing_bank_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
 def test_what_is_wanted_survives_the_way_through_the_state_machine() -> None:
     wanted = Wanted("2026-11-22", 3, trial=True, rebuild=False, calls=4)
     assert Wanted.read(json.loads(json.dumps(vars(wanted)))) == wanted
+
+
+def test_the_pages_say_how_much_the_released_model_has_in_common_with_its_archive() -> None:
+    released = Path(__file__).parents[3] / "layers" / "model" / "MODEL_CARD.md"
+    shared = longest_shared(released.read_text())
+    assert shared is not None
+    assert all(0 < notes < 200 for notes in shared)
+    assert longest_shared("# Model card\n\nNot evaluated.") is None
 
 
 def test_a_cold_start_of_the_other_tasks_imports_nothing_of_this() -> None:
