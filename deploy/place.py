@@ -29,7 +29,7 @@ class FunctionRow:
 
 FUNCTIONS = (
     FunctionRow("generate-tokens", "generate_tokens", 120, ("generate-deps", "model")),
-    FunctionRow("midi-save", "midi_save", 300, ("save-deps", "model", "sounds"), ("site",)),
+    FunctionRow("midi-save", "midi_save", 600, ("save-deps", "model", "sounds"), ("site",)),
 )
 SHARED_FOLDERS = ("contract", "music")  # in the code of every function
 LAYERS = tuple(dict.fromkeys(layer for row in FUNCTIONS for layer in row.layers))
