@@ -26,7 +26,10 @@ FORMS = {
     "igen": "<HH",
     "shdr": "<20sIIIIIBbHH",  # name, start, end, loop's start and end, rate, ..., link, type
 }
+# The texts that the specification knows. RustySynth refuses others, and texts of odd length.
+TEXTS = ["ifil", "isng", "irom", "iver", "INAM", "ICRD", "IENG", "IPRD", "ICOP", "ICMT", "ISFT"]
 INSTRUMENT, SAMPLE, SAMPLE_MODES = 41, 53, 54  # generators
+LAST = (INSTRUMENT, SAMPLE)
 # Generators that move a sample's start, end, loop's start and loop's end: by frames, and by 32768s.
 MOVES = ((0, 4), (1, 12), (2, 45), (3, 50))
 MONO, IN_ROM, COMPRESSED = 1, 0x8000, 0x10  # of a sample's type
@@ -44,9 +47,11 @@ class Sf2Error(ValueError):
 
 @dataclass(frozen=True)
 class Sf2:
-    """A SoundFont's texts, its samples (16 bits a frame), and its lists by their name in FORMS."""
+    """A SoundFont's texts by their name in TEXTS, its samples (16 bits a frame), and its lists by
+    their name in FORMS.
+    """
 
-    info: bytes
+    texts: Mapping[str, bytes]
     samples: bytes
     lists: Mapping[str, list[Record]]
 
@@ -73,8 +78,12 @@ class Sf2:
             if not found[name] or len(found[name]) % size:
                 raise Sf2Error(f"its {name} has {len(found[name])} bytes, no multiple of {size}")
             records[name] = list(struct.iter_unpack(form, found[name]))
-        at, stop = lists.get(b"INFO", (0, 0))
-        return cls(data[at:stop], found["smpl"], records)
+        texts = {
+            label.decode("latin-1"): data[at:stop]
+            for label, at, stop in _chunks(data, *lists.get(b"INFO", (0, 0)))
+        }
+        texts = {name: text for name, text in texts.items() if name in TEXTS}
+        return cls(texts, found["smpl"], records)
 
     @property
     def presets(self) -> dict[int, int]:
@@ -83,12 +92,9 @@ class Sf2:
         return dict(reversed(of_bank_0))
 
     def text(self, name: str) -> str:
-        """A text of the file, as of "INAM" (name), "IENG" (author), "ICOP" (licence); else ""."""
-        for found, at, stop in _chunks(self.info, 0, len(self.info)):
-            if found.decode("latin-1") == name:
-                text = self.info[at:stop].partition(b"\0")[0].decode("utf-8", "replace")
-                return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
-        return ""
+        """A text as people read it: "INAM" is the name, "IENG" the author, "ICOP" the licence."""
+        text = self.texts.get(name, b"").partition(b"\0")[0].decode("utf-8", "replace")
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
 def trimmed(font: Sf2, presets: Mapping[int, int]) -> bytes:
@@ -138,7 +144,11 @@ class _Trimming:
         for name, form in FORMS.items():
             packed = [struct.pack(form, *record) for record in (*self._lists[name], end[name])]
             pdta += _chunk(name.encode(), b"".join(packed))
-        parts = (b"INFO" + self._font.info, b"sdta" + _chunk(b"smpl", samples), b"pdta" + pdta)
+        info = b"".join(
+            _chunk(name.encode(), text + bytes(len(text) % 2))
+            for name, text in self._font.texts.items()
+        )
+        parts = (b"INFO" + info, b"sdta" + _chunk(b"smpl", samples), b"pdta" + pdta)
         return _chunk(b"RIFF", b"sfbk" + b"".join(_chunk(b"LIST", part) for part in parts))
 
     def _add_bag(self, level: str, zone: Zone) -> None:
@@ -164,7 +174,7 @@ class _Trimming:
                 if not begin <= stop < len(of_all) + (kind == "mod"):
                     raise Sf2Error(f"a zone has {level}{kind} {begin} to {stop}: no such")
                 parts.append(of_all[begin:stop])
-            zones.append((parts[0], parts[1]))
+            zones.append((_up_to_its_last(parts[0]), parts[1]))
         return zones
 
     def _instrument(self, old: int) -> int:
@@ -254,6 +264,12 @@ def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     return name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2)
+
+
+def _up_to_its_last(generators: list[Record]) -> list[tuple[int, int]]:
+    """What names the instrument or the sample ends a zone's generators; others do not count."""
+    ends = [i + 1 for i, (generator, _) in enumerate(generators) if generator in LAST]
+    return [(generator, amount) for generator, amount in generators[: ends[0] if ends else None]]
 
 
 def _signed(amount: int) -> int:

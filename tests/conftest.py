@@ -51,6 +51,7 @@ settings.register_profile(
 )
 settings.load_profile("shared machine")
 
+ROOT = Path(__file__).parents[1]
 MUSIC_BUCKET = "midi-archive-music-123456789012-us-east-1"
 
 
@@ -115,6 +116,19 @@ def bundle_dir_without_model(
 @pytest.fixture(scope="session")
 def bundle(bundle_dir_without_model: Path) -> Bundle:
     return Bundle.load(bundle_dir_without_model)
+
+
+@pytest.fixture(scope="session")
+def sounds_dir(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
+    """The folder of the default sound bank, as the layer has it."""
+    from zipfile import ZipFile
+
+    from deploy.soundfont import build, programs_of
+
+    place = tmp_path_factory.mktemp("sounds")
+    packed = build(None, programs_of(bundle), place / "work", ROOT / "build", print)
+    ZipFile(packed.path).extractall(place)
+    return place / "sounds"
 
 
 @pytest.fixture(scope="session")
@@ -212,5 +226,5 @@ def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
     from local_aws.server import LocalAws
     from local_run.deployment import deploy
 
-    with LocalAws(ensure_runtime(Path(__file__).parents[1] / ".cache")) as aws:
+    with LocalAws(ensure_runtime(ROOT / ".cache")) as aws:
         yield aws, deploy(aws)

@@ -23,6 +23,7 @@ from unittest.mock import patch
 import boto3
 
 from contract.bundle import model_id_of, read_manifest, write_manifest
+from deploy import soundfont
 from deploy.__main__ import main
 from local_aws.runtime import ensure_runtime
 from local_aws.server import LocalAws
@@ -196,9 +197,16 @@ class Account:
 
     def models(self) -> list[str]:
         """The model version that each function uses."""
+        return self._versions("model")
+
+    def sounds(self) -> list[str]:
+        """The version of the sound bank that midi-save uses."""
+        return self._versions("sounds")
+
+    def _versions(self, kind: str) -> list[str]:
         layers = [self.configuration(name)["Layers"] for name in FUNCTIONS]
-        arns = [each["Arn"] for two in layers for each in two]
-        return [arn.rpartition(":")[2] for arn in arns if "-model:" in arn]
+        arns = [each["Arn"] for those in layers for each in those]
+        return [arn.rpartition(":")[2] for arn in arns if f"-{kind}:" in arn]
 
     def retrain(self, words: str) -> str:
         """A bundle that differs from all with other words."""
@@ -241,6 +249,8 @@ def make_tree(root: Path, bundle: Path) -> Path:
     line = make_wheel(root)
     for folder in ("generate_tokens", "midi_save"):
         (root / folder / "requirements.lock").write_text(line)
+    (root / "build").mkdir()
+    shutil.copy2(soundfont.fetch(ROOT / "build"), root / "build")
     return root
 
 

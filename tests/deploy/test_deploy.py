@@ -111,7 +111,7 @@ def test_functions_have_their_memory_time_and_layers(first: Done, aws: LocalAws)
     functions = aws.client("lambda")
     for name, folder, memory_mb, timeout_s, layers in (
         ("generate-tokens", "generate_tokens", 1769, 120, ["generate-deps", "model"]),
-        ("midi-save", "midi_save", 1769, 60, ["save-deps", "model"]),
+        ("midi-save", "midi_save", 1769, 60, ["save-deps", "model", "sounds"]),
     ):
         have = functions.get_function_configuration(FunctionName=f"{NAME}-{name}")
         assert (have["MemorySize"], have["Timeout"]) == (memory_mb, timeout_s)
@@ -171,6 +171,9 @@ INTENDED = (
     "schedule / midi-archive-daily / Target / RoleArn:",
     "alarm / midi-archive-generate-tokens-slow / AlarmDescription:",  # one text for each function
     "alarm / midi-archive-midi-save-slow / AlarmDescription:",
+    "layer / midi-archive-sounds",  # the sound bank is newer
+    "bucket / midi-archive-artifacts-.* / objects / layers/midi-archive-sounds-",
+    "function / midi-archive-midi-save / .*Layers",
 )
 
 

@@ -58,7 +58,7 @@ def test_a_dry_run_tells_what_a_run_then_does_and_changes_nothing(empty: Account
     assert [call for call in hooks.calls if call.writes] == []
     made = empty.deploy(*given)
     assert told[-1] == f"a dry run, nothing was changed; {made[-1]}"
-    assert len([line for line in told if "version new" in line]) == 3
+    assert len([line for line in told if "version new" in line]) == 4
     changes = {line for line in told if line.startswith(("bucket", "role", "function", "alarm"))}
     assert len(changes) > 20
     assert changes <= set(made)
