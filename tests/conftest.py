@@ -91,7 +91,7 @@ def write_bundle(
             "duration_s": 90,
         },
         **ARCHIVE_FACTS,
-        "training": {},
+        "training": {"parameters": 8, "pieces": 2},
     }
     write_manifest(directory, manifest)
 

@@ -15,7 +15,6 @@ from midi_save.handler import handler
 from midi_save.publishing.publish import Published
 from midi_save.publishing.task import Wanted, longest_shared
 from tests.conftest import MUSIC_BUCKET
-from tests.midi_save.publishing.sounds import BANK_FOLDER
 from tests.midi_save.test_handler import deployed, save_message
 
 __all__ = ["deployed"]  # the fixture: the function as on a cold start
@@ -34,8 +33,8 @@ def publish(saved: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def bank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SOUNDS_DIR", str(BANK_FOLDER))
+def environment(sounds_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOUNDS_DIR", str(sounds_dir))
     monkeypatch.setenv("SITE_URL", "https://d111.cloudfront.net")
 
 
@@ -74,10 +73,13 @@ def test_a_rebuild_asks_for_everything_once(monkeypatch: pytest.MonkeyPatch) -> 
         return Published(len(asked) == 2, 0, None, {})
 
     monkeypatch.setattr("midi_save.publishing.task.Publisher.publish", publishing)
-    answer = publish({"publish": {"rebuild": True}})
-    assert answer["publish"]["finished"] is False
-    assert publish(answer)["publish"] | {"calls": 2, "finished": True} == publish(answer)["publish"]
-    assert asked[:2] == [(None, True), (None, False)]
+    first = publish({"publish": {"rebuild": True}})["publish"]
+    second = publish({"publish": first})["publish"]
+    assert [(step["calls"], step["finished"]) for step in (first, second)] == [
+        (1, False),
+        (2, True),
+    ]
+    assert asked == [(None, True), (None, False)]
 
 
 @pytest.mark.parametrize(
