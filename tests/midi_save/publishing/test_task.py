@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +114,3 @@ def test_the_pages_say_how_much_the_released_model_has_in_common_with_its_archiv
     assert shared is not None
     assert all(0 < notes < 200 for notes in shared)
     assert longest_shared("# Model card\n\nNot evaluated.") is None
-
-
-def test_a_cold_start_of_the_other_tasks_imports_nothing_of_this() -> None:
-    code = (
-        "import sys, midi_save.handler\n"
-        "print([m for m in sys.modules if 'publishing' in m or m in "
-        "('jinja2', 'lameenc', 'midirenderer')])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
