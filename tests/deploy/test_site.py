@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,6 @@ from tests.deploy.deployer import (
     NAME,
     REGION,
     Account,
-    Call,
     Hooks,
     Killed,
     times,
@@ -60,9 +60,8 @@ def operations(hooks: Hooks) -> list[str]:
     return [call.operation for call in hooks.writes()]
 
 
-def kill_at(write: int, *, after: bool) -> Hooks:
-    count = iter(range(1, 100))
-    return Hooks(kill=lambda _: next(count) == write, after=after)
+def kill_after(operation: str) -> Hooks:
+    return Hooks(kill=lambda call: call.operation == operation, after=True)
 
 
 # --- its life
@@ -169,14 +168,12 @@ def test_what_was_changed_by_hand_is_put_right_but_an_own_domain_stays(up: Accou
 
 
 def test_one_that_is_half_taken_away_goes_or_is_wanted_again(up: Account) -> None:
-    hooks = Hooks(kill=lambda call: call.operation == "cloudfront UpdateDistribution", after=True)
-    assert up.killed(hooks, "--no-site")
+    assert up.killed(kill_after("cloudfront UpdateDistribution"), "--no-site")
     assert [each["Enabled"] for each in distributions(up)] == [False]
     lines = up.deploy("--site")
     assert f"distribution {SITE}: configuration" in lines
     assert [each["Enabled"] for each in distributions(up)] == [True]
-    hooks = Hooks(kill=lambda call: call.operation == "cloudfront UpdateDistribution", after=True)
-    assert up.killed(hooks, "--no-site")
+    assert up.killed(kill_after("cloudfront UpdateDistribution"), "--no-site")
     lines = up.deploy()  # with no word of the site
     assert f"distribution {SITE}: taken away" in lines
     assert site_url(up) is None
@@ -198,39 +195,27 @@ def test_with_the_deployer_policy_it_lives_its_whole_life(empty: Account) -> Non
 # --- kills
 
 
-def test_killed_at_any_write_of_its_steps_it_completes(made: Account) -> None:
-    """Before and after each write of putting it up and of taking it away."""
+def test_killed_after_any_write_of_its_steps_it_completes(made: Account) -> None:
+    """Of those of taking it away and, in between, of those of putting it up again."""
     without = lasting(made.state())
     made.deploy("--site")
     with_site = lasting(made.state())
-    for option, steps, wanted in (("--no-site", DOWN, without), ("--site", UP, with_site)):
-        back = "--site" if option == "--no-site" else "--no-site"
-        for write in range(1, len(steps) + 1):
-            for after in (False, True):
-                made.deploy(back)
-                assert made.killed(kill_at(write, after=after), option), steps[write - 1]
-                made.deploy(option)
-                where = (option, steps[write - 1], after)
-                assert difference(wanted, lasting(made.state())) == [], where
-                assert len(distributions(made)) == (option == "--site"), where
+    for down, up in itertools.zip_longest(DOWN, UP, fillvalue=UP[-1]):
+        for option, operation, wanted in (("--no-site", down, without), ("--site", up, with_site)):
+            assert made.killed(kill_after(operation), option), operation
+            made.deploy(option)
+            assert difference(wanted, lasting(made.state())) == [], operation
+            assert len(distributions(made)) == (option == "--site"), operation
 
 
 def test_killed_while_it_is_destroyed_nothing_is_left(up: Account) -> None:
-    seen: list[str] = []
-    ended = False
-    while not ended:
-
-        def kill(call: Call) -> bool:
-            return call.operation not in seen
-
-        hooks = Hooks(kill=kill, after=True, in_turn=True)
-        try:
-            done = up.run("--destroy", "--delete-music", answer=f"{NAME}\n", hooks=hooks)
-            assert done.code == 0, done.err
-            ended = True
-        except Killed:
-            seen.append(next(op for op in operations(hooks) if op not in seen))
-    assert {operation for operation in DOWN if "cloudfront" in operation} <= {*seen}
+    away = ("--destroy", "--delete-music")
+    for operation in DOWN[:-1]:
+        with pytest.raises(Killed):
+            up.run(*away, answer=f"{NAME}\n", hooks=kill_after(operation))
+    listed = up.deploy(*away, "--dry-run")
+    assert f"  bucket {MUSIC}, with 0 versions of objects" in listed
+    up.deploy(*away, answer=f"{NAME}\n")
     assert what_is_left(up.aws.client, NAME) == []
 
 
@@ -246,7 +231,7 @@ def test_with_the_music_kept_its_bucket_is_read_by_nobody(up: Account) -> None:
 
 def test_one_that_the_list_does_not_have_yet_is_not_made_twice(made: Account) -> None:
     operation = "cloudfront CreateDistributionWithTags"
-    assert made.killed(Hooks(kill=lambda call: call.operation == operation, after=True), "--site")
+    assert made.killed(kill_after(operation), "--site")
 
     class NotListed(Hooks):
         def register(self, session: Any) -> None:
