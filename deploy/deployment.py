@@ -92,7 +92,9 @@ class Deployment:
         machine = {"stateMachineArn": self._place.state_machine_arn}
         if self._aws.read("stepfunctions", "describe_state_machine", **machine) is None:
             raise DeployError(f"--rebuild-site: there is no installation {self._place.name} here")
-        if not self._options.dry_run:
+        if self._options.dry_run:
+            self._say("a dry run, nothing was rebuilt")
+        else:
             rebuild(self._aws, self._place)
 
     def destroy(self, ask: Callable[[str], str]) -> None:

@@ -55,6 +55,7 @@ def test_a_dry_run_starts_nothing(made: Account) -> None:
     trials = Trials()
     done = run_with(made, trials, "--rebuild-site", "--dry-run")
     assert (done.code, trials.started) == (0, 0)
+    assert done.last == "a dry run, nothing was rebuilt"
 
 
 def test_a_deployment_with_a_site_ends_with_a_rebuild_which_is_remembered(empty: Account) -> None:
