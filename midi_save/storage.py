@@ -26,6 +26,7 @@ from midi_save.prompt import SIZE_LIMIT, too_large
 
 LATEST_MIDI = "neural-net/model-prediction.mid"
 LATEST_TOKENS = "neural-net/token_sequence.json"
+CACHE = "public, max-age=300"  # in browsers: any of these objects can be written again
 COMMITS = 2  # a record that another execution changed meanwhile is tried once more
 FOLLOWS = 5  # the latest keys are two objects, and each can meet the other execution's
 
@@ -107,7 +108,8 @@ class PieceStore:
             objects = {}
             for name, body in bodies.items():
                 kind, metadata = kinds[name]
-                version = self._bucket.put(keys[name], body, kind, Metadata=metadata)
+                headers = {"Metadata": metadata, "CacheControl": CACHE}
+                version = self._bucket.put(keys[name], body, kind, **headers)
                 objects[name] = {"sha256": hashes[name], "version": version}
             committed = {**whole, "objects": objects}
             try:
@@ -162,11 +164,11 @@ class PieceStore:
             tokens = read_named(self._bucket, record, "tokens")
             midi = read_named(self._bucket, record, "archive")
             try:
-                condition = unchanged(latest.tokens_etag)
-                self._bucket.put(latest_tokens, tokens, "application/json", **condition)
-                condition = unchanged(latest.midi_etag)
-                metadata = {"Metadata": _metadata(record)}
-                self._bucket.put(latest_midi, midi, "audio/midi", **metadata, **condition)
+                headers = {"CacheControl": CACHE, **unchanged(latest.tokens_etag)}
+                self._bucket.put(latest_tokens, tokens, "application/json", **headers)
+                headers = {"CacheControl": CACHE, **unchanged(latest.midi_etag)}
+                metadata = _metadata(record)
+                self._bucket.put(latest_midi, midi, "audio/midi", Metadata=metadata, **headers)
             except ConflictError:
                 if attempt == FOLLOWS:
                     raise
