@@ -5,6 +5,7 @@ Each test asks what the execution says and what is in the bucket afterwards.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -19,8 +20,10 @@ from typing import Any
 
 import pytest
 
+from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
 from local_run.days import ComposeError, compose_day
+from local_run.executions import wait_for
 from tests.stored import put_day
 
 Deployed = tuple[LocalAws, dict[str, Any]]
@@ -138,6 +141,74 @@ def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
     compose_day(*deployed, date(2027, 1, 3), event, tmp_path)
     healed = kept(deployed)
     assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
+
+
+def published(deployed: Deployed, name: str) -> bytes:
+    """A file of the site."""
+    client, bucket = client_and_bucket(deployed)
+    return bytes(client.get_object(Bucket=bucket, Key=f"site/{name}")["Body"].read())
+
+
+def test_two_executions_of_one_day_leave_the_day_of_one_of_them(deployed: Deployed) -> None:
+    aws, names = deployed
+    client, bucket = client_and_bucket(deployed)
+    for day in (date(2028, 1, 1), date(2028, 1, 2)):
+        events = [{"duration_s": 8, "candidates": 1, "seed": seed} for seed in (1, 2, 3)]
+        running = [fire_for(aws, names["schedule"], day, event) for event in events]
+        ended = [wait_for(aws, execution, timeout_s=200) for execution in running]
+        assert {end["status"] for end in ended} == {"SUCCEEDED"}
+        record = json.loads(
+            client.get_object(Bucket=bucket, Key=f"neural-net/{day}_sequence.json")["Body"].read()
+        )
+        for name, latest in zip(("archive", "tokens"), LATEST, strict=True):
+            named = record["objects"][name]
+            key, version = record["keys"][name], named["version"]
+            body = client.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"].read()
+            assert hashlib.sha256(body).hexdigest() == named["sha256"]
+            assert client.get_object(Bucket=bucket, Key=latest)["Body"].read() == body
+        tokens = json.loads(client.get_object(Bucket=bucket, Key=LATEST[1])["Body"].read())
+        assert tokens["seed"] == record["seed"]
+        midi = record["sha256"][:12]
+        assert f"midi/{day}-{midi}.mid".encode() in published(deployed, f"days/{day}.html")
+
+
+def test_publishing_that_fails_leaves_the_piece_safe_and_starting_again_heals(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    aws, _ = deployed
+    event = {"duration_s": 8, "candidates": 1, "prompt": "fresh"}
+    compose_day(*deployed, date(2029, 1, 1), event, tmp_path)
+    fault = aws.fail_next("s3", "PutObject", "site/index.html", times=1000, status=503)
+    try:
+        with pytest.raises(ComposeError, match=r"StorageError: .*site/index\.html"):
+            compose_day(*deployed, date(2029, 1, 2), event, tmp_path)
+    finally:
+        aws.clear_faults()
+    assert fault.hits > 1
+    saved = kept(deployed)
+    assert saved[LATEST[0]] == saved["neural-net/2029-01-02_sequence.mid"], "the piece is safe"
+    assert b"2029-01-02" not in published(deployed, "index.html")
+    compose_day(*deployed, date(2029, 1, 2), event, tmp_path)
+    assert kept(deployed) == saved
+    assert b"2029-01-02" in published(deployed, "index.html")
+
+
+def test_a_rebuild_brings_back_what_was_lost_and_makes_no_piece(deployed: Deployed) -> None:
+    aws, names = deployed
+    client, bucket = client_and_bucket(deployed)
+    compose_event = {"duration_s": 8, "candidates": 1, "prompt": "fresh"}
+    ended = wait_for(aws, fire_for(aws, names["schedule"], date(2030, 1, 1), compose_event))
+    assert ended["status"] == "SUCCEEDED"
+    pieces, page = kept(deployed), published(deployed, "days/2030-01-01.html")
+    for name in ("feed.xml", "days/2030-01-01.html", "catalogue.json"):
+        client.delete_object(Bucket=bucket, Key=f"site/{name}")
+    execution = aws.client("stepfunctions").start_execution(
+        stateMachineArn=names["state_machine_arn"], name="rebuild", input='{"rebuild_site": true}'
+    )
+    assert wait_for(aws, execution["executionArn"])["status"] == "SUCCEEDED"
+    assert published(deployed, "days/2030-01-01.html") == page
+    assert b"2030-01-01" in published(deployed, "feed.xml")
+    assert kept(deployed) == pieces
 
 
 def test_a_short_time_out_takes_several_calls_to_the_same_bytes(
