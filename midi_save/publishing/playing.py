@@ -1,12 +1,12 @@
-"""Plays a MIDI file on a SoundFont and gives the sound in blocks of half a minute.
+"""Plays a MIDI file on a SoundFont and gives the sound in blocks of 15 seconds.
 
 The synthesiser is RustySynth, in the package midirenderer: it takes a whole MIDI file and returns
 all of its sound at once, of which an hour does not fit into a function's memory. So the piece is
-handed over in parts of half a minute: the notes that begin in it, with the time in which they fade
+handed over in parts of 15 seconds: the notes that begin in it, with the time in which they fade
 away, and what reaches into the next part is added there. The synthesiser's own reverberation is
-switched off: it leaves out soft notes. Of a MIDI file the notes count, with
-their programs, velocities and times; controllers, which our files do not have, are passed over.
-Depends on neither loudness nor the encoding.
+switched off, because it leaves out soft notes. Of a MIDI file the notes count, with their programs,
+velocities and times; controllers, which our files do not have, are passed over. Depends on neither
+loudness nor the encoding.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contract.errors import SoundError
 from midi_save.publishing.convolution import Audio
 from midi_save.publishing.loudness import RATE
 
-PART = 30 * RATE  # frames
+PART = 15 * RATE  # frames
 TAIL_S = 2.5  # from the end of the last note to the end of the sound
 LONGEST_NOTE_S = (
     60  # a longer one ends there: it must not make the sound of its part as long as itself
@@ -69,7 +69,7 @@ class Playing:
             self._notes.setdefault(note.start // PART, []).append(note)
 
     def __iter__(self) -> Iterator[Audio]:
-        """The sound in blocks of half a minute; the last is shorter. Full scale is 1."""
+        """The sound in blocks of 15 seconds; the last is shorter. Full scale is 1."""
         before: Audio = np.zeros((0, 2), np.float32)  # what reaches from earlier parts into this
         for number in range(-(-self.frames // PART)):
             sound = self._render_part(number)

@@ -26,6 +26,7 @@ TARGET_LUFS = -18.0
 CEILING = 10 ** (-2.0 / 20)  # of peaks; encoding can add a decibel
 KBIT_PER_S = 96
 ENCODER_QUALITY = 5  # of LAME's 0 (best) to 9; 2 takes half as much time again
+ENCODER_SCALE = 0.95  # what LAME multiplies sound by, to leave itself room
 
 FADE_S = 1.5  # at the end of the sound
 KEPT_FRAMES = 4 * 60 * RATE  # 92 MB: a piece up to this long is played only once
@@ -60,7 +61,7 @@ def render_mp3(midi: bytes, bank: Path, tag: bytes) -> Sound:
     loudness = meter.integrated()
     if loudness == -np.inf:
         raise SoundError(f"{bank} makes no sound of this piece: deploy again, or with another bank")
-    gain = 10 ** ((TARGET_LUFS - loudness) / 20)
+    gain = 10 ** ((TARGET_LUFS - loudness) / 20) / ENCODER_SCALE
     gains = gain * limits(gain * np.concatenate(peaks), CEILING)
     encoder = lameenc.Encoder()
     encoder.silence()
