@@ -54,7 +54,9 @@ class Bucket:
             try:
                 return dict(self.client.get_object(Bucket=self.name, Key=key, **of))
             except ClientError as error:
-                if error.response["Error"]["Code"] in _MISSING:
+                code = error.response["Error"]["Code"]
+                # A version of another bucket is an argument that S3 finds invalid.
+                if code in _MISSING or (version is not None and code == "InvalidArgument"):
                     return None
                 raise
 

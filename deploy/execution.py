@@ -17,12 +17,17 @@ NOT_SEEN_YET_S = 30.0  # a started execution may be unknown so long
 TOLD_EVERY_S = 60.0
 
 
+class StillRunningError(DeployError):
+    """The execution has not ended after the longest time; it goes on."""
+
+
 def run(
     aws: Aws, place: Place, name: str, event: Mapping[str, Any], what: str, longest_s: float
 ) -> tuple[str, dict[str, Any]]:
     """An execution's ARN and description at its end.
 
-    `name` begins its name; `what` is what people wait for. Raises DeployError after `longest_s`.
+    `name` begins its name; `what` is what people wait for. Raises StillRunningError after
+    `longest_s`.
     """
     began = told = time.monotonic()
     started = aws.write(
@@ -40,7 +45,7 @@ def run(
         if description is not None and description["status"] != "RUNNING":
             return arn, description
         if now - began > (longest_s if description else NOT_SEEN_YET_S):
-            raise DeployError(
+            raise StillRunningError(
                 f"{what} is not finished after {now - began:.0f} s: see the execution {arn} in the "
                 "console; the next run tries again"
             )

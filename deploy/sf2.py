@@ -108,6 +108,10 @@ def trimmed(font: Sf2, presets: Mapping[int, int]) -> bytes:
     return trimming.written()
 
 
+# Rates of samples: synthesisers fail at others.
+SLOWEST_HZ, FASTEST_HZ = 400, 192_000
+
+
 class _Trimming:
     """Collects presets and what they use, with new indices."""
 
@@ -131,6 +135,8 @@ class _Trimming:
             self._lists["inst"].append((self._font.lists["inst"][old][0], len(self._lists["ibag"])))
             for zone in zones:
                 self._add_bag("i", zone)
+        if not self._samples:
+            raise Sf2Error("its instruments have no samples")
         samples, new_place = self._moved_samples()
         for old in self._samples:
             self._lists["shdr"].append(self._header(old, new_place))
@@ -239,7 +245,9 @@ class _Trimming:
         return bytes(out), moves
 
     def _header(self, old: int, moves: Mapping[int, int]) -> Record:
-        name, start, end, loop, loop_end, *more, link, kind = self._font.lists["shdr"][old]
+        name, start, end, loop, loop_end, rate, *more, link, kind = self._font.lists["shdr"][old]
+        if not SLOWEST_HZ <= rate <= FASTEST_HZ:
+            raise Sf2Error(f"a sample has a rate of {rate} Hz")
         low, high = self._ranges[old]
         if not low <= loop <= loop_end <= high:  # no loop is played
             loop = loop_end = start
@@ -248,7 +256,7 @@ class _Trimming:
         else:
             link, kind = 0, MONO  # the other side of the stereo sample is not used
         places = (place + moves[old] for place in (start, end, loop, loop_end))
-        return (name, *places, *more, link, kind)
+        return (name, *places, rate, *more, link, kind)
 
 
 def _chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -93,6 +93,7 @@ def main() -> int:
         return 130
     except (
         ComposeError,
+        OSError,
         DeploymentError,
         RuntimeBuildError,
         ScheduleError,

@@ -5,7 +5,10 @@ Depends on neither how a piece is made nor what is on the pages.
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +18,10 @@ from typing import Any
 from local_aws.server import LocalAws
 
 SITE = "site/"
-OURS = "catalogue.json"  # by which a folder is known to be a site that was copied
+CATALOGUE = "catalogue.json"
+# The folders of a site, and what its other files are called.
+FOLDERS = {"archive", "days", "midi", "roll", "sound"}
+FILE = re.compile(r"(404|index)\.html|catalogue\.json|cover\.png|feed.*|(icon|script|style)-.*")
 
 
 class SiteFolderError(RuntimeError):
@@ -50,8 +56,19 @@ def copy_saved(aws: LocalAws, result: Mapping[str, Any], out: Path) -> Copied:
 
 def check_site_folder(folder: Path) -> None:
     """Raises SiteFolderError if copying the site would delete something of the user's."""
-    if folder.exists() and not (folder / OURS).is_file() and any(folder.iterdir()):
+    if not folder.exists() and not folder.is_symlink():
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"no folder"}
+    others = {name for name in names - FOLDERS if not FILE.fullmatch(name)}
+    if folder.is_symlink() or others or (names and not _is_catalogue(folder / CATALOGUE)):
         raise SiteFolderError(f"{folder} is not a site that run.sh has made: choose another --out")
+
+
+def _is_catalogue(path: Path) -> bool:
+    try:
+        return set(json.loads(path.read_bytes())) == {"form", "days"}
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def copy_site(aws: LocalAws, bucket: str, folder: Path) -> Path:
@@ -60,8 +77,7 @@ def copy_site(aws: LocalAws, bucket: str, folder: Path) -> Path:
     s3 = aws.client("s3")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=SITE)
     keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
-    half = folder.with_name(f".{folder.name}.half")
-    shutil.rmtree(half, ignore_errors=True)
+    half = Path(tempfile.mkdtemp(prefix=".site.", dir=folder.parent))
 
     def copy(key: str) -> None:
         path = half / key.removeprefix(SITE)
@@ -70,6 +86,8 @@ def copy_site(aws: LocalAws, bucket: str, folder: Path) -> Path:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(copy, keys))
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    half.chmod(0o755)  # a temporary folder is for its owner only
     half.rename(folder)
     return folder / "index.html"

@@ -65,11 +65,14 @@ def compose_days(
 ) -> list[dict[str, Any]]:
     """A piece for each day and their site, told to people; the facts about each."""
     pieces = []
-    for day in days:
-        piece = compose_day(aws, deployed, day, event, out)
-        event = {name: value for name, value in event.items() if name != "prompt"}  # the first's
-        pieces.append(piece)
-        print(f"{piece.date}\n{describe(piece)}\n", flush=True)
-    home = copy_site(aws, deployed["music_bucket"], out / "site")
+    try:
+        for day in days:
+            piece = compose_day(aws, deployed, day, event, out)
+            event = {k: value for k, value in event.items() if k != "prompt"}  # the first's only
+            pieces.append(piece)
+            print(f"{piece.date}\n{describe(piece)}\n", flush=True)
+    finally:  # what was made before a day failed can be heard
+        if pieces:
+            home = copy_site(aws, deployed["music_bucket"], out / "site")
     print(how_to_hear(pieces[-1].mp3, str(home)))
     return [piece.to_json() | {"site": str(home)} for piece in pieces]

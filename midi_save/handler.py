@@ -7,6 +7,7 @@ contract/errors.py; an execution of the state machine fails under the name of th
 
 from __future__ import annotations
 
+import datetime
 import functools
 import gc
 import os
@@ -144,8 +145,9 @@ def save(job: Job, parts: Parts) -> Outcome:
         "request": request.to_json(),
     }
     tokens = {**origin, "ids": ids}
-    started_day = job.started[:10]
-    record, latest = parts.store.save(piece.midi, tokens, record, started_day, trial=request.trial)
+    # An execution that is redriven still has the day on which it was started.
+    today = max(job.started[:10], datetime.datetime.now(datetime.UTC).date().isoformat())
+    record, latest = parts.store.save(piece.midi, tokens, record, today, trial=request.trial)
     log = {**origin, **batch, "notes": facts.notes, "tokens": len(ids)}
     log |= {"keys": record["keys"], "latest": latest}
     stats = {"calls": made.calls, "decode_s": made.decode_s, "tokens_per_s": made.tokens_per_s}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,18 +29,17 @@ LATEST_MIDI = "neural-net/model-prediction.mid"
 LATEST_TOKENS = "neural-net/token_sequence.json"
 CACHE = "public, max-age=300"  # in browsers: any of these objects can be written again
 COMMITS = 2  # a record that another execution changed meanwhile is tried once more
-FOLLOWS = 5  # the latest keys are two objects, and each can meet the other execution's
+FOLLOWS = 8  # how often the latest keys are looked at, the last time to see that they are right
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True)
 class Latest:
-    """The latest keys as they are: their day, "" if they do not say it, and their ETags."""
+    """One of the latest objects as it is; without an ETag there is none."""
 
-    date: str
-    tokens_etag: str | None
-    midi_etag: str | None
+    body: bytes
+    etag: str | None
 
 
 class PieceStore:
@@ -71,7 +71,7 @@ class PieceStore:
         midi: bytes,
         tokens: Mapping[str, Any],
         record: Mapping[str, Any],
-        started_day: str,
+        today: str,
         *,
         trial: bool = False,
     ) -> tuple[dict[str, Any], str | None]:
@@ -80,18 +80,17 @@ class PieceStore:
         Returns the record as written, with its "sha256", "keys" and "objects", and the key of the
         latest MIDI, or None if this piece is not the latest.
 
-        `tokens` is the piece's token file, `record` the rest of its record, `started_day` the day
-        on which the execution started. The latest keys never return to an older day, except from a
-        day after `started_day`. A piece of a batch is never the latest; a trial has latest keys of
-        its own. Saving a piece again changes nothing, and mends what an execution that failed has
-        left. Raises ConflictError if other executions keep changing the same day, StorageError,
-        AccessError.
+        `tokens` is the piece's token file, `record` the rest of its record. The latest keys never
+        return to an older day, except from a day after `today`. A piece of a batch is never the
+        latest; a trial has latest keys of its own. Saving a piece again changes nothing, and mends
+        what an execution that failed has left. Raises ConflictError if other executions keep
+        changing the same day, StorageError, AccessError.
         """
         bodies = {"archive": midi, "tokens": as_json(tokens)}
         committed = self._commit(bodies, record, trial=trial)
         if record.get("piece") is not None:
             return committed, None
-        return committed, self._follow(committed["keys"]["record"], started_day, trial=trial)
+        return committed, self._follow(committed["keys"]["record"], today, trial=trial)
 
     def _commit(
         self, bodies: Mapping[str, bytes], record: Mapping[str, Any], *, trial: bool
@@ -137,57 +136,61 @@ class PieceStore:
             return False
         for name, sha256 in hashes.items():
             head = self._bucket.head(whole["keys"][name])
-            named = {"sha256": sha256, "version": head.get("VersionId") if head else ""}
-            if objects[name] != named:
+            version = head.get("VersionId") if head else None
+            # Without versions nothing tells whether the object is still the one that was named.
+            if version in (None, "null") or objects[name] != {"sha256": sha256, "version": version}:
                 return False
         return True
 
-    def _follow(self, record_key: str, started_day: str, *, trial: bool) -> str | None:
+    def _follow(self, record_key: str, today: str, *, trial: bool) -> str | None:
         """Copy what the record names to the latest keys, unless these have a newer day.
 
-        In this order, so that whoever writes last writes what was committed last: the latest keys'
-        ETags, then the record, then both keys on condition that their ETags are still the same.
-        The tokens come first: their date keeps an older day from becoming the latest.
+        In this order, so that whoever writes last writes what was committed last: the latest
+        objects, then the record, then both objects on condition that their ETags are still the
+        same. An ETag is of the content, and another execution can have written the same again in
+        between: so all is read once more until nothing is left to write. The tokens come first:
+        their date keeps an older day from becoming the latest.
         """
         latest_midi, latest_tokens = (
             prefix_of(trial=trial) + key.removeprefix(PREFIX)
             for key in (LATEST_MIDI, LATEST_TOKENS)
         )
-        for attempt in range(1, FOLLOWS + 1):
-            latest = self._latest(latest_tokens, latest_midi)
+        for _ in range(FOLLOWS):
+            now_tokens, now_midi = (self._latest(key) for key in (latest_tokens, latest_midi))
             record = find_record(self._bucket, record_key).content
             if record is None:
                 raise StorageError(f"{record_key} was overwritten: start the execution again")
             # A piece with a mistyped date in the future must not stay the latest until that date.
-            if record["date"] < latest.date <= started_day:
+            if record["date"] < _date_of(now_tokens) <= today:
                 return None
             tokens = read_named(self._bucket, record, "tokens")
             midi = read_named(self._bucket, record, "archive")
-            try:
-                headers = {"CacheControl": CACHE, **unchanged(latest.tokens_etag)}
+            if (now_tokens.body, now_midi.body) == (tokens, midi):
+                return latest_midi
+            with suppress(ConflictError):
+                headers = {"CacheControl": CACHE, **unchanged(now_tokens.etag)}
                 self._bucket.put(latest_tokens, tokens, "application/json", **headers)
-                headers = {"CacheControl": CACHE, **unchanged(latest.midi_etag)}
+                headers = {"CacheControl": CACHE, **unchanged(now_midi.etag)}
                 metadata = _metadata(record)
                 self._bucket.put(latest_midi, midi, "audio/midi", Metadata=metadata, **headers)
-            except ConflictError:
-                if attempt == FOLLOWS:
-                    raise
-            else:
-                return latest_midi
-        raise AssertionError("the last attempt returns or raises")
+        raise ConflictError(f"{latest_midi} is being changed by other executions")
 
-    def _latest(self, tokens_key: str, midi_key: str) -> Latest:
-        tokens, midi = (self._bucket.head(key) for key in (tokens_key, midi_key))
+    def _latest(self, key: str) -> Latest:
         try:
-            stored = self._bucket.read(tokens_key)
-            date = json_object(stored.body, tokens_key).get("date") if stored else ""
-        except TokensError:
-            date = ""  # what is no token file is replaced
-        return Latest(
-            date if isinstance(date, str) and _DATE.fullmatch(date) else "",
-            tokens["ETag"] if tokens else None,
-            midi["ETag"] if midi else None,
-        )
+            stored = self._bucket.read(key)
+        except TokensError:  # far too large to be one of ours
+            head = self._bucket.head(key)
+            return Latest(b"", head["ETag"] if head else None)
+        return Latest(stored.body, stored.etag) if stored else Latest(b"", None)
+
+
+def _date_of(tokens: Latest) -> str:
+    """The day of the latest piece; "" if it is no token file that says its day: it is replaced."""
+    try:
+        date = json_object(tokens.body, LATEST_TOKENS).get("date")
+    except TokensError:
+        return ""
+    return date if isinstance(date, str) and _DATE.fullmatch(date) else ""
 
 
 def _metadata(record: Mapping[str, Any]) -> dict[str, str]:

@@ -61,6 +61,8 @@ class VersionedS3:
         if not versions:
             raise refused("NoSuchKey", 404)
         version = len(versions) if version_id is None else int(version_id)
+        if version > len(versions):
+            raise refused("NoSuchVersion", 404)
         body = versions[version - 1]
         answer = {"ContentLength": len(body), "ETag": etag(body), "VersionId": str(version)}
         when = {"LastModified": datetime(2026, 1, 1, tzinfo=UTC), "Metadata": {}}

@@ -10,25 +10,30 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, get_origin, get_type_hints
 
 from contract.errors import ConflictError, TokensError
 from contract.objects import Bucket, as_json, json_object, unchanged
 from midi_save.publishing.entry import Entry
+from midi_save.publishing.files import SHORT
+from midi_save.publishing.words import is_date
 
 FORM = 1  # of the file; one of another form is made anew from the records
 CHANGES = 40  # how often a change is tried: as many executions as may run at once
 LONGEST_WAIT_S = 1.0  # before the next try, so that many do not meet again
 
-_NAMES = {field.name for field in fields(Entry)}
+_TYPES: dict[str, Any] = {  # of an entry's fields; a number may have lost its decimal point
+    name: (int, float) if kind is float else get_origin(kind) if get_origin(kind) is tuple else kind
+    for name, kind in get_type_hints(Entry).items()
+}
 
 
 @dataclass(frozen=True)
 class Day:
     """A published day: its entry, and what the entry and the day's page were made from.
 
-    `page` is "" if there is no page yet.
+    `page` also has the ETag of the page; it is "" if there is none yet.
     """
 
     entry: Entry
@@ -60,7 +65,8 @@ class CatalogueFile:
                 {"form": FORM, "days": {date: asdict(day) for date, day in after.items()}}
             )
             try:
-                self._bucket.put(self._key, body, "application/json", **unchanged(etag))
+                headers = {"CacheControl": SHORT, **unchanged(etag)}
+                self._bucket.put(self._key, body, "application/json", **headers)
             except ConflictError:
                 if wait_s is None:
                     raise
@@ -76,7 +82,7 @@ class CatalogueFile:
         try:
             content = json_object(stored.body, self._key)
             days = content["days"] if content.get("form") == FORM else {}
-            return {date: _day(fields) for date, fields in days.items()}, stored.etag
+            return {date: _day(date, fields) for date, fields in days.items()}, stored.etag
         except (TokensError, TypeError, AttributeError, KeyError):
             return {}, stored.etag
 
@@ -91,9 +97,15 @@ def waits(tries: int = CHANGES) -> Iterator[float | None]:
     yield None
 
 
-def _day(content: dict[str, Any]) -> Day:
-    entry = content["entry"]
-    if entry.keys() != _NAMES:
-        raise KeyError(f"an entry has the fields {sorted(_NAMES)}")
-    entry = Entry(**{**entry, "instruments": tuple(entry["instruments"])})
-    return Day(entry, content["made_from"], content["page"])
+def _day(date: str, content: dict[str, Any]) -> Day:
+    """Raises TypeError, AttributeError or KeyError unless it is as we write it."""
+    fields = {**content["entry"], "instruments": tuple(content["entry"]["instruments"])}
+    texts = (*fields["instruments"], content["made_from"], content["page"])
+    if (
+        fields.keys() != _TYPES.keys()
+        or not all(isinstance(fields[name], kind) for name, kind in _TYPES.items())
+        or not all(isinstance(text, str) for text in texts)
+        or not (fields["date"] == date and is_date(date))
+    ):
+        raise TypeError(f"the catalogue's entry of {date} is damaged")
+    return Day(Entry(**fields), content["made_from"], content["page"])

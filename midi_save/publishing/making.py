@@ -14,12 +14,21 @@ from typing import Any
 import mido
 import numpy as np
 
-from contract.errors import PieceError
+from contract.checks import (
+    require_integer,
+    require_integers,
+    require_list,
+    require_object,
+    require_text,
+    require_text_or_none,
+)
+from contract.errors import PieceError, TokensError
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import FOR_EVER, SiteFile
 from midi_save.publishing.picture import roll_png
 from midi_save.publishing.roll import Sections, roll_svg
 from midi_save.publishing.score import Score, read_score
+from midi_save.publishing.words import is_date
 from music.features import TICKS_PER_QUARTER, Music
 from music.harmony import key_of
 
@@ -56,17 +65,35 @@ class Material:
         return roll_svg(self.score, self.sections)
 
 
-def material_of(record: Mapping[str, Any], midi: bytes) -> Material:
-    """Raises PieceError if the MIDI file cannot be read."""
+def material_of(record: Mapping[str, Any], midi: bytes, date: str) -> Material:
+    """The day's material.
+
+    Raises TokensError if the record is not that of `date`, or a field that is published is not as
+    it must be; PieceError if the MIDI file cannot be read.
+    """
+    where = f"the record of {date}"
+    if record.get("date") != date or not is_date(date):
+        raise TokensError(f"{where} says that it is of {str(record.get('date'))[:40]!a}")
+    require_integer(record.get("seed"), f"{where}: seed")
+    require_text(record.get("model_id"), f"{where}: model_id")
+    require_text_or_none(record.get("style"), f"{where}: style")
+    require_text_or_none(record.get("continued_from"), f"{where}: continued_from")
+    if (form := record.get("form")) is not None:
+        fields = require_object(form, f"{where}: form")
+        letters = require_list(fields.get("letters"), f"{where}: form.letters")
+        for letter in letters:
+            require_text(letter, f"{where}: form.letters")
+        if len(require_integers(fields.get("bars"), f"{where}: form.bars")) != len(letters):
+            raise TokensError(f"{where}: form.bars must have a number for each letter")
     try:
         return Material(record, midi, read_score(midi))
     except (ValueError, OSError, EOFError, LookupError) as error:
-        raise PieceError(
-            f"the MIDI file of {record.get('date')} cannot be read: {error}"
-        ) from error
+        raise PieceError(f"the MIDI file of {date} cannot be read: {error}") from error
 
 
-def entry_of(material: Material, sound_name: str, sound_s: float, sound_bytes: int) -> Entry:
+def entry_of(
+    material: Material, picture: str, sound: str, sound_s: float, sound_bytes: int
+) -> Entry:
     """The entry, once the sound is there. An older record may say less: then the MIDI file does."""
     record, score = material.record, material.score
     metre, tempo = _metre_and_tempo(material.midi)
@@ -86,8 +113,8 @@ def entry_of(material: Material, sound_name: str, sound_s: float, sound_bytes: i
         model_id=str(record["model_id"]),
         continued_from=_source(record.get("continued_from")),
         midi=midi_name(material),
-        sound=sound_name,
-        picture=picture_of(material)[0],
+        sound=sound,
+        picture=picture,
         sound_bytes=sound_bytes,
         sound_s=round(sound_s, 2),
     )

@@ -114,7 +114,11 @@ class Playing:
         end = timed[-1][0] + round(TAIL_S * RATE)
         try:
             wav = midirenderer.render_wave_from(self._bank, _file(timed, end))
-        except (RuntimeError, ValueError) as error:
+        except BaseException as error:
+            # A panic of its Rust code is a BaseException, whose class cannot be imported.
+            known = isinstance(error, (RuntimeError, ValueError))
+            if not known and type(error).__name__ != "PanicException":
+                raise
             raise SoundError(f"the synthesiser refuses the sound bank: {error}") from error
         sound = np.frombuffer(wav, np.int16, offset=WAV_HEADER_BYTES).reshape(-1, 2)
         return sound * np.float32(1 / 32768)

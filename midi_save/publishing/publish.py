@@ -14,10 +14,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from contract.errors import ConflictError, PieceError, TokensError
+from contract.errors import ConflictError, PieceError, SoundError, TokensError
 from contract.objects import Bucket, unchanged
 from contract.records import (
     archive_keys,
@@ -36,15 +36,19 @@ from midi_save.publishing.making import (
     midi_name,
     picture_of,
 )
+from midi_save.publishing.pace import RESERVED_S, Pace
 from midi_save.publishing.pages import Pages
 
 SITE = "site/"
 CATALOGUE = "catalogue.json"
 AT_ONCE = 8  # requests to S3
-CHUNK = 20  # days after which the catalogue is written
+CHUNK = 20  # days after which the catalogue is written, and archive and feeds, too
 YOUNG_S = 300.0  # age of a record up to which its own execution may still be about to publish it
-RESERVED_S = 12.0  # of the time left, for pages and feeds
-DAMAGED = (TokensError, PieceError)  # what is wrong with one day and does not concern the others
+DAMAGED = (
+    TokensError,
+    PieceError,
+    SoundError,
+)  # what is wrong with one day and does not concern the others
 
 
 class SoundMaker(Protocol):
@@ -93,6 +97,7 @@ class Publisher:
         self._prefix = prefix_of(trial=self.trial)
         self._root = ("" if not self.trial else self._prefix) + SITE
         self._catalogue = CatalogueFile(self.bucket, self._root + CATALOGUE)
+        self._pace = Pace(self.left_s)
 
     def key(self, name: str) -> str:
         """The key of a file of the site."""
@@ -100,7 +105,7 @@ class Publisher:
 
     def sound_of(self, date: str, piece: int) -> str:
         """Make the sound of a batch's piece, which has no page; returns its key."""
-        material = self._material(archive_keys(date, piece, trial=self.trial)["record"])
+        material = self._material(date, piece)
         self._sound(material)
         return self.key(self.sounds.name_of(material))
 
@@ -110,37 +115,32 @@ class Publisher:
         `rebuild` makes every page again, whatever it was made from. Ends early, but with at least
         one day done, when the time that is left might not do for another one.
 
-        Raises TokensError or PieceError if the record or the MIDI file of `urgent` is damaged,
-        ConflictError, StorageError, AccessError.
+        Raises TokensError, PieceError or SoundError if the record or the MIDI file of `urgent` is
+        damaged or makes no sound; ConflictError, StorageError, AccessError.
         """
         if rebuild:
             self._catalogue.change(
                 lambda days: {date: Day(day.entry, made_from="") for date, day in days.items()}
             )
-        days_made = 0
+        self._pace, days_made, days = Pace(self.left_s), 0, None
         while True:
-            entries_left, made = self._make_entries(urgent)
+            left, made = self._make_entries(urgent)
             days_made += made
-            # Another execution can have saved a day again while it was rendered: look again.
-            if entries_left or not made:
-                break
-        for wait_s in waits():
-            try:
+            if made or days is None:
                 pages_left, days = self._write_pages(urgent)
-            except ConflictError:
-                if wait_s is None:
-                    raise
-                time.sleep(wait_s)
-            else:
+            # Another execution can have saved a day again while it was rendered: look again.
+            if not made or (left and not self._pace.has_time()):
                 entry = days[urgent].entry if urgent in days else None
-                finished = not (entries_left or pages_left)
-                return Published(finished, days_made, entry, self._failed)
-        raise AssertionError("the last try returns or raises")
+                return Published(not (left or pages_left), days_made, entry, self._failed)
 
     # --- entries
 
     def _make_entries(self, urgent: str | None) -> tuple[bool, int]:
-        """Whether days are left whose entries are not up to date, and how many were made."""
+        """Make entries that are not up to date, a chunk of them, as far as the time goes.
+
+        Returns whether more are left, and how many were made.
+        """
+        there = self._files()
         days = self._catalogue.read()
         records = {found.date: found for found in daily_records(self.bucket, self._prefix)}
         if deleted := days.keys() - records.keys():
@@ -152,51 +152,47 @@ class Publisher:
         }
         # A new day is left to its own execution, unless it is as if nothing had been published yet.
         own = {date for date, found in records.items() if found.age_s < YOUNG_S} if days else set()
-        stale = [
-            date
-            for date, source in made_from.items()
-            if (days[date].made_from != source if date in days else date not in own - {urgent})
-            and date not in self._failed
-        ]
-        todo, done = _in_order(stale, urgent), 0
-        pace = _Pace(self.left_s)
-        while todo and pace.has_time():
-            made: Days = {}
-            for date in todo[:CHUNK]:
-                if done and not pace.has_time():
-                    break
-                if day := self._made(date, made_from[date], urgent):
-                    made[date] = day
-                done += 1
 
-            def with_made(now: Days, made: Days = made) -> Days:
-                return now | made
+        def is_stale(date: str) -> bool:
+            if date in self._failed or date not in days:
+                return date not in self._failed and date not in own - {urgent}
+            entry = days[date].entry
+            lost = {entry.sound, entry.midi, entry.picture} - there.keys()
+            return bool(lost) or days[date].made_from != made_from[date]
 
-            self._catalogue.change(with_made)
-            todo = _in_order(stale, urgent)[done:]
-        return bool(todo), done
+        stale = _in_order(filter(is_stale, records), urgent)
+        made: Days = {}
+        for date in stale[:CHUNK]:
+            if not self._pace.has_time():
+                break
+            if day := self._made(date, made_from[date], urgent):
+                made[date] = day
+        if made:
+            self._catalogue.change(lambda now: now | made)
+        done = sum(date in made or date in self._failed for date in stale)
+        return done < len(stale), len(made)
 
     def _made(self, date: str, made_from: str, urgent: str | None) -> Day | None:
         """The day with its files in S3; None if it is damaged and not the urgent one."""
         try:
-            material = self._material(archive_keys(date, trial=self.trial)["record"])
-            sound_s, sound_bytes = self._sound(material)
+            material = self._material(date)
+            sound, (sound_s, sound_bytes) = self.sounds.name_of(material), self._sound(material)
             picture_name, picture = picture_of(material)
             midi = SiteFile(material.midi, "audio/midi", FOR_EVER)
             self._put_new({midi_name(material): midi, picture_name: picture})
-            entry = entry_of(material, self.sounds.name_of(material), sound_s, sound_bytes)
         except DAMAGED as error:
             if date == urgent:
                 raise
             self._failed[date] = str(error)
             return None
-        return Day(entry, made_from)
+        return Day(entry_of(material, picture_name, sound, sound_s, sound_bytes), made_from)
 
-    def _material(self, record_key: str) -> Material:
-        record = find_record(self.bucket, record_key).content
+    def _material(self, date: str, piece: int | None = None) -> Material:
+        key = archive_keys(date, piece, trial=self.trial)["record"]
+        record = find_record(self.bucket, key).content
         if record is None:
-            raise TokensError(f"{record_key} is missing or no record: make the day again")
-        return material_of(record, read_named(self.bucket, record, "archive"))
+            raise TokensError(f"{key} is missing or no record: make the day again")
+        return material_of(record, read_named(self.bucket, record, "archive"), date)
 
     def _sound(self, material: Material) -> tuple[float, int]:
         """Seconds and bytes of the sound, which is rendered if it is not there."""
@@ -220,54 +216,76 @@ class Publisher:
     # --- pages
 
     def _write_pages(self, urgent: str | None) -> tuple[bool, Days]:
-        """Whether pages are left that are not up to date, and the days.
+        """Bring pages, archive and feeds up to date with the catalogue, as far as the time goes.
 
-        Raises ConflictError if another execution wrote one of the same pages meanwhile.
+        Returns whether pages are left, and the days. Raises ConflictError if other executions keep
+        writing the same pages.
         """
-        there = {
-            entry["Key"].removeprefix(self._root): entry["ETag"]
-            for entry in self.bucket.keys(self._root)
-        }
-        days = self._catalogue.read()  # after the ETags
-        rolls: dict[str, str] = {}
-        beside = _neighbours(days)
+        for wait_s in waits():
+            there = self._files()
+            days = self._catalogue.read()  # after the ETags
+            try:
+                left = self._write_days(days, there, urgent)
+                self._put(self.pages.assets() | self._overview(days), there)
+            except ConflictError:
+                if wait_s is None:
+                    raise
+                if self.left_s() < RESERVED_S:
+                    return True, days
+                time.sleep(wait_s)
+            else:
+                return left, days
+        raise AssertionError("the last try returns or raises")
+
+    def _write_days(self, days: Days, there: Mapping[str, str], urgent: str | None) -> bool:
+        """Whether pages of days are left."""
+        wanted, beside = self._wanted_pages(days), _neighbours(days)
         todo = [
             date
-            for date, page in self._wanted_pages(days).items()
-            if days[date].page != page or _page_name(date) not in there
+            for date, page in wanted.items()
+            if days[date].page != f"{page} {there.get(_page_name(date))}"
         ]
-        pace = _Pace(self.left_s)
-        done = []
-        for date in _in_order(todo, urgent):
-            if not pace.has_time():
-                break
-            done.append(date)
-            try:
-                rolls[date] = self._roll(date)
-            except DAMAGED as error:
-                self._failed[date] = str(error)
-                continue
-            page = self.pages.day(days[date].entry, rolls[date], *beside[date])
-            self._put({_page_name(date): page}, there)
-        newest = max(days, default=None)
-        roll = ""
-        if newest is not None:
-            roll = rolls.get(newest) or self._roll(newest)
-        entries = [day.entry for day in days.values()]
-        self._put(self.pages.assets() | self.pages.overview(entries, roll), there)
-        written = [date for date in done if date in rolls]
-        self._catalogue.change(lambda now: self._with_pages(now, days, written))
-        return len(done) < len(todo), days
+        todo = [date for date in _in_order(todo, urgent) if date not in self._failed]
+        for first in range(0, len(todo), CHUNK):
+            written = {}
+            for date in todo[first : first + CHUNK]:
+                if not self._pace.has_time():
+                    break
+                if roll := self._roll(date):
+                    page = self.pages.day(days[date].entry, roll, *beside[date])
+                    self._put({_page_name(date): page}, there)
+                    written[date] = f"{wanted[date]} {_etag(page.body)}"
+            self._remember(written, wanted)
+            if not self._pace.has_time():
+                return first + len(written) < len(todo)
+        return False
 
-    def _with_pages(self, now: Days, then: Days, written: Iterable[str]) -> Days:
-        """The catalogue that remembers the pages which were `written` from the one of `then`."""
-        wanted_then, wanted_now = self._wanted_pages(then), self._wanted_pages(now)
-        pages = {
-            date: Day(now[date].entry, now[date].made_from, wanted_now[date])
-            for date in written
-            if date in now and wanted_now[date] == wanted_then[date]
-        }
-        return {**now, **pages}
+    def _remember(self, written: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        """Note in the catalogue which pages were written, unless they are to be others by now."""
+
+        def with_pages(now: Days) -> Days:
+            wanted_now = self._wanted_pages(now)
+            return now | {
+                date: replace(now[date], page=page)
+                for date, page in written.items()
+                if wanted_now.get(date) == wanted[date]
+            }
+
+        if written:
+            self._catalogue.change(with_pages)
+
+    def _overview(self, days: Days) -> dict[str, SiteFile]:
+        newest = max(days, default=None)
+        roll = self._roll(newest) if newest else None
+        return self.pages.overview([day.entry for day in days.values()], roll or "")
+
+    def _roll(self, date: str) -> str | None:
+        """The day's piano roll; None if the day is damaged, which then is one of the failed."""
+        try:
+            return self._material(date).roll
+        except DAMAGED as error:
+            self._failed[date] = str(error)
+            return None
 
     def _wanted_pages(self, days: Days) -> dict[str, str]:
         """What each day's page is to be made from, as a hash."""
@@ -277,8 +295,10 @@ class Publisher:
             pages[date] = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         return pages
 
-    def _roll(self, date: str) -> str:
-        return self._material(archive_keys(date, trial=self.trial)["record"]).roll
+    def _files(self) -> dict[str, str]:
+        """The ETag of each file of the site, by name."""
+        listed = self.bucket.keys(self._root)
+        return {entry["Key"].removeprefix(self._root): entry["ETag"] for entry in listed}
 
     def _put(self, files: Mapping[str, SiteFile], there: Mapping[str, str]) -> None:
         """Write the files that are not there as they should be, on condition that they are still as
@@ -287,7 +307,7 @@ class Publisher:
 
         def put(name: str) -> None:
             file, etag = files[name], there.get(name)
-            if etag == f'"{hashlib.md5(file.body, usedforsecurity=False).hexdigest()}"':
+            if etag == _etag(file.body):
                 return
             headers = {"CacheControl": file.cache, **unchanged(etag)}
             self.bucket.put(self.key(name), file.body, file.content_type, **headers)
@@ -296,23 +316,9 @@ class Publisher:
             list(pool.map(put, files))
 
 
-class _Pace:
-    """Whether there is time for one more, going by the longest so far: the first is always made."""
-
-    def __init__(self, left_s: Callable[[], float]) -> None:
-        self._left_s = left_s
-        self._before_s: float | None = None
-        self._longest_s = 0.0
-
-    def has_time(self) -> bool:
-        """To be asked before each."""
-        left_s = self._left_s()
-        if self._before_s is None:
-            self._before_s = left_s
-            return True
-        self._longest_s = max(self._longest_s, self._before_s - left_s)
-        self._before_s = left_s
-        return left_s > RESERVED_S + 2 * self._longest_s
+def _etag(body: bytes) -> str:
+    """S3's, of an object that is encrypted with S3's own key."""
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
 
 
 def _page_name(date: str) -> str:

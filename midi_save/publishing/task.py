@@ -35,6 +35,7 @@ from midi_save.publishing.publish import Publisher
 from midi_save.publishing.sounding import Sounds
 from midi_save.publishing.words import is_date
 
+MOST_TOLD = 20  # damaged days: a state of the state machine holds 256 KiB
 TEMPLATES = Path(__file__).resolve().parents[2] / "site"
 
 
@@ -99,8 +100,9 @@ def publish(
             made = {"title": published.urgent.title, "url": pages.site.at(page)}
             made["sound"] = publisher.key(published.urgent.sound)
             made["page"] = publisher.key(page)
-        facts |= {"days": published.days, "finished": published.finished}
-        facts |= {"not_published": dict(published.not_published)}
+        damaged = dict(list(published.not_published.items())[:MOST_TOLD])
+        made["not_published"] = damaged
+        facts |= {"days": published.days, "finished": published.finished, "not_published": damaged}
     return {**message, "publish": asdict(done), "published": made}, facts
 
 

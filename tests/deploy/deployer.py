@@ -242,7 +242,7 @@ def make_wheel(directory: Path) -> str:
 def make_tree(root: Path, bundle: Path) -> Path:
     """What deploy.sh deploys, and deploy/ itself, for `python -m deploy` in it."""
     root.mkdir(parents=True)
-    for folder in ("deploy", "contract", "music", "generate_tokens", "midi_save"):
+    for folder in ("deploy", "contract", "music", "generate_tokens", "midi_save", "site"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "statemachine.asl.json", root)
     shutil.copytree(bundle, root / "layers" / "model")

@@ -209,9 +209,19 @@ def test_a_folder_with_something_else_is_not_taken_for_the_site(tmp_path: Path) 
     check_site_folder(tmp_path / "site")
     (tmp_path / "site").mkdir()
     check_site_folder(tmp_path / "site")
-    (tmp_path / "site" / "thesis.tex").write_text("ten years of work")
-    with pytest.raises(SiteFolderError, match="choose another --out"):
-        check_site_folder(tmp_path / "site")
+    (tmp_path / "site" / "catalogue.json").write_text('{"form": 1, "days": {}}')
+    check_site_folder(tmp_path / "site")
+    for theirs in ("thesis.tex", "CNAME", ".git"):
+        (tmp_path / "site" / theirs).write_text("ten years of work")
+        with pytest.raises(SiteFolderError, match="choose another --out"):
+            check_site_folder(tmp_path / "site")
+        (tmp_path / "site" / theirs).unlink()
+    (tmp_path / "site" / "catalogue.json").write_text('{"products": []}')
+    (tmp_path / "link").symlink_to(tmp_path / "site")
+    (tmp_path / "file").write_text("x")
+    for folder in ("site", "link", "file"):
+        with pytest.raises(SiteFolderError, match="choose another --out"):
+            check_site_folder(tmp_path / folder)
 
 
 def test_the_same_seed_gives_the_same_bytes(

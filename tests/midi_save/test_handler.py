@@ -104,6 +104,18 @@ def test_only_a_piece_that_ended_by_itself_slows_down(
         assert record["duration_s"] == facts.duration_s
 
 
+def test_an_execution_that_is_redriven_days_later_does_not_take_the_latest_back(
+    s3: Any, bundle: Bundle
+) -> None:
+    newer = save_message(bundle)
+    newer["job"]["request"]["date"] = "2026-11-23"
+    newer["job"]["execution"]["started"] = "2026-11-23T06:00:00Z"
+    handler(newer, None)
+    late = save_message(bundle)  # of the 22nd, on which it was started
+    late["job"]["execution"]["started"] = "2026-11-22T06:00:00Z"
+    assert handler(late, None)["latest"] is None
+
+
 def test_a_record_tells_the_form_and_what_was_taken_up(bundle: Bundle) -> None:
     plain = handler(save_message(bundle), None)["record"]
     assert (plain["form"], plain["taken_up"]) == (None, None)

@@ -11,7 +11,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from contract.bundle import Bundle
-from contract.errors import AccessError, ConflictError, EventError, PromptError, StorageError
+from contract.errors import (
+    AccessError,
+    ConflictError,
+    EventError,
+    PromptError,
+    StorageError,
+    TokensError,
+)
 from contract.objects import Bucket
 from contract.records import archive_keys, read_named
 from contract.token_files import TokenStore
@@ -161,11 +168,11 @@ def test_saving_a_day_again_writes_the_same_bytes(s3: Any) -> None:
     assert objects(s3) == first
 
 
-def test_saving_a_day_again_writes_nothing_but_the_latest_keys(s3: Any) -> None:
+def test_saving_a_day_again_writes_nothing(s3: Any) -> None:
     save(s3)
     again = FaultyS3(s3)
     assert save(again) == save(s3)
-    assert again.written == [LATEST_TOKENS, LATEST_MIDI]
+    assert again.written == []
 
 
 def test_a_record_names_the_versions_that_were_written(s3: Any) -> None:
@@ -203,6 +210,26 @@ def test_a_day_that_others_keep_changing_is_a_conflict_by_name(s3: Any) -> None:
     with pytest.raises(ConflictError, match=r"_sequence\.json was changed by another execution"):
         save(Busy(s3))
     assert LATEST_MIDI not in objects(s3)
+
+
+def test_an_object_that_the_bucket_has_under_another_version_is_told_by_its_hash(s3: Any) -> None:
+    record, _ = save(s3)
+    copied = {
+        name: {**named, "version": "of-another-bucket"} for name, named in record["objects"].items()
+    }
+    bucket = Bucket(MUSIC_BUCKET, s3)
+    assert read_named(bucket, {**record, "objects": copied}, "archive") == b"MThd and so on"
+    save(s3, midi=b"MThd another")
+    with pytest.raises(TokensError, match="is not the object that its record names"):
+        read_named(bucket, {**record, "objects": copied}, "archive")
+
+
+def test_a_bucket_without_versions_is_written_again_each_time(s3: Any) -> None:
+    s3.put_bucket_versioning(Bucket=MUSIC_BUCKET, VersioningConfiguration={"Status": "Suspended"})
+    save(s3)
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=archive_keys(DATE)["archive"], Body=b"half")
+    save(s3)
+    assert objects(s3)[archive_keys(DATE)["archive"]] == b"MThd and so on"
 
 
 def test_the_latest_day_made_again_replaces_the_latest_piece(s3: Any) -> None:
@@ -273,12 +300,14 @@ def test_a_connection_that_breaks_is_a_storage_error(s3: Any) -> None:
 
 def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> None:
     class Refusing(FaultyS3):
-        def head_object(self, **request: Any) -> Any:
+        def get_object(self, **request: Any) -> Any:
+            if request["Key"] != LATEST_TOKENS:
+                return self._s3.get_object(**request)
             answer: Any = {
                 "Error": {"Code": "AccessDenied", "Message": "no"},
                 "ResponseMetadata": {"HTTPStatusCode": 403},
             }
-            raise ClientError(answer, "HeadObject")
+            raise ClientError(answer, "GetObject")
 
     watched = Refusing(s3)
     with pytest.raises(AccessError, match=r"may not read s3://.*token_sequence\.json.*Denied"):

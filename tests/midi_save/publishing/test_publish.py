@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from contract.errors import ConflictError, StorageError, TokensError
+from contract.errors import ConflictError, SoundError, StorageError, TokensError
 from contract.objects import Bucket
 from contract.records import archive_keys
 from midi_save.publishing import publish as module
@@ -111,7 +111,7 @@ def test_files_are_served_as_what_they_are_and_only_named_by_hash_for_ever(s3: V
     saved(s3, day(0))
     published(s3, day(0))
     for key, headers in s3.headers.items():
-        if not key.startswith("site/") or key == "site/catalogue.json":
+        if not key.startswith("site/"):
             continue
         assert headers["ContentType"].startswith(("text/", "audio/", "image/", "application/"))
         immutable = "immutable" in headers["CacheControl"]
@@ -170,12 +170,49 @@ def test_whatever_is_lost_comes_back_with_the_next_publication(lost: str, s3: Ve
     assert site(s3) == before
 
 
-def test_a_damaged_catalogue_is_made_anew(s3: VersionedS3) -> None:
+@pytest.mark.parametrize("kind", ["sound", "midi", "roll"])
+def test_a_lost_file_of_a_day_comes_back(kind: str, s3: VersionedS3) -> None:
     for number in range(3):
         saved(s3, day(number))
     published(s3)
     before = site(s3)
-    for damaged in (b"", b"[]", b'{"form": 1, "days": {"2026-11-01": {}}}', b'{"form": 99}'):
+    lost = next(name for name in before if name.startswith(f"{kind}/{day(1)}"))
+    s3.objects[f"site/{lost}"].clear()
+    published(s3, day(2))
+    assert site(s3) == before
+
+
+def test_a_page_that_was_changed_by_hand_is_made_again(s3: VersionedS3) -> None:
+    for number in range(3):
+        saved(s3, day(number))
+    published(s3)
+    before = site(s3)
+    for name in (f"days/{day(1)}.html", "index.html", "feed.xml"):
+        s3.objects[f"site/{name}"].append(b"changed")
+    published(s3, day(2))
+    assert site(s3) == before
+
+
+def damaged_catalogues(whole: bytes) -> list[bytes]:
+    """The catalogue with each of the fields of an entry gone, null or of another type."""
+    damaged = [b"", b"[]", b'{"form": 1, "days": {"2026-11-01": {}}}', b'{"form": 99}', whole[:90]]
+    for name in json.loads(whole)["days"][day(1)]["entry"]:
+        wrong: Any
+        for wrong in ({"a": 1}, [[1]], None):
+            if wrong is None and name in ("form", "continued_from"):
+                continue  # which may be so
+            content = json.loads(whole)
+            content["days"][day(1)]["entry"][name] = wrong
+            damaged.append(json.dumps(content).encode())
+    return damaged
+
+
+def test_a_damaged_catalogue_is_made_anew(s3: VersionedS3) -> None:
+    for number in range(3):
+        saved(s3, day(number), continued_from="2026-10-31")
+    published(s3)
+    before = site(s3)
+    for damaged in damaged_catalogues(before["catalogue.json"]):
         s3.objects["site/catalogue.json"].append(damaged)
         published(s3, day(2))
         assert site(s3) == before
@@ -242,6 +279,66 @@ def test_a_torn_record_keeps_no_other_day_from_being_published(
     assert f"days/{day(1)}.html" not in site(s3)
     with pytest.raises(TokensError, match=rf"{day(1)}_sequence\.json is missing or no record"):
         published(s3, day(1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"seed": None}, {"seed": "7"}, {"model_id": None}, {"style": 3}, {"date": "2026-11-09"}),
+        *({"form": "ABA"}, {"form": []}, {"form": {"letters": ["A"], "bars": [1, 2]}}),
+        *({"form": {"letters": "A", "bars": [1]}}, {"continued_from": 7}),
+    ],
+)
+def test_a_record_with_a_wrong_field_keeps_no_other_day_from_being_published(
+    changes: dict[str, Any], s3: VersionedS3
+) -> None:
+    for number in range(3):
+        saved(s3, day(number))
+    key = archive_keys(day(1))["record"]
+    record = json.loads(s3.objects[key][-1]) | changes
+    s3.objects[key].append(json.dumps(record).encode())
+    done = published(s3, day(2))
+    assert (done.finished, list(done.not_published)) == (True, [day(1)])
+    assert f"days/{day(2)}.html" in site(s3)
+
+
+def test_a_piece_without_sound_keeps_no_other_day_from_being_published(s3: VersionedS3) -> None:
+    class Silent(Sines):
+        def render(self, material: Material) -> tuple[bytes, float]:
+            if material.record["date"] == day(1):
+                raise SoundError("the bank makes no sound of this piece")
+            return super().render(material)
+
+    for number in range(3):
+        saved(s3, day(number))
+    done = published(s3, day(2), sounds=Silent())
+    assert (done.finished, list(done.not_published)) == (True, [day(1)])
+    with pytest.raises(SoundError):
+        published(s3, day(1), sounds=Silent())
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_the_newest_day_may_be_damaged_when_another_is_published(
+    rebuild: bool, s3: VersionedS3
+) -> None:
+    for number in range(3):
+        saved(s3, day(number))
+    published(s3)
+    s3.objects[archive_keys(day(2))["record"]].append(b"torn")
+    saved(s3, day(0), seed=5)
+    done = published(s3, day(0), rebuild=rebuild)
+    assert done.finished
+    assert list(done.not_published) == [day(2)]
+    assert done.urgent is not None and done.urgent.sound in text(s3, f"days/{day(0)}.html")
+
+
+def test_a_copy_of_the_bucket_has_other_versions_and_is_published_all_the_same(
+    s3: VersionedS3,
+) -> None:
+    saved(s3, day(0), seed=1)
+    saved(s3, day(0), seed=2)  # the second version of each
+    copy = VersionedS3({key: versions[-1:] for key, versions in s3.objects.items()})
+    assert published(copy, day(0)).finished
 
 
 def test_a_record_of_an_older_form_is_believed_as_it_is(s3: VersionedS3) -> None:
@@ -354,7 +451,7 @@ def test_fifty_publications_at_once_lose_nothing(
         together.wait()
         return published(s3, at)
 
-    with ThreadPoolExecutor(10) as pool:
+    with ThreadPoolExecutor(10) as pool:  # ten functions at once are what a new account may run
         assert all(done.finished for done in pool.map(one, dates))
     for at in [day(0), *dates]:
         assert f"days/{at}.html" in site(s3)
