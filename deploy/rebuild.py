@@ -29,7 +29,7 @@ def rebuild(aws: Aws, place: Place) -> None:
             f"Pieces are composed and saved all the same. See the execution {arn} in the console. "
             "'./deploy.sh --rebuild-site' tries again, as does the next piece"
         )
-    failed = json.loads(ended["output"])["published"]["not_published"]
-    for day, why in failed.items():
+    published = json.loads(ended.get("output") or "{}").get("published", {})
+    for day, why in published.get("not_published", {}).items():
         aws.say(f"site: {day} could not be published: {why}")
     aws.say(f"site: rebuilt, in {time.monotonic() - began:.0f} s")

@@ -99,10 +99,12 @@ def waits(tries: int = CHANGES) -> Iterator[float | None]:
 
 def _day(date: str, content: dict[str, Any]) -> Day:
     """Raises TypeError, AttributeError or KeyError unless it is as we write it."""
-    fields = {**content["entry"], "instruments": tuple(content["entry"]["instruments"])}
-    texts = (*fields["instruments"], content["made_from"], content["page"])
+    instruments = content["entry"]["instruments"]
+    fields = {**content["entry"], "instruments": tuple(instruments)}
+    texts = (*instruments, content["made_from"], content["page"])
     if (
         fields.keys() != _TYPES.keys()
+        or not isinstance(instruments, list)
         or not all(isinstance(fields[name], kind) for name, kind in _TYPES.items())
         or not all(isinstance(text, str) for text in texts)
         or not (fields["date"] == date and is_date(date))

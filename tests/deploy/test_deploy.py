@@ -165,6 +165,14 @@ def test_no_role_may_do_anything_to_everything(first: Done, aws: LocalAws) -> No
                 assert "midi-archive" in resource or statement["Sid"] == "HearOfTheEnd"
 
 
+def one_thing_a_line(account: dict[str, dict[str, Any]]) -> str:
+    kinds = []
+    for kind, things in sorted(account.items()):
+        lines = [f"{json.dumps(n)}: {json.dumps(t, sort_keys=True)}" for n, t in things.items()]
+        kinds.append(f"{json.dumps(kind)}: {{\n" + ",\n".join(sorted(lines)) + "\n}")
+    return "{\n" + ",\n".join(kinds) + "\n}\n"
+
+
 def test_it_makes_exactly_what_is_recorded(first: Done, at: Account) -> None:
     """What is deployed changes on purpose only: RECORD_ACCOUNT=1 ./test.sh deploy -k recorded
     writes the record anew, and git shows the difference.
@@ -172,7 +180,7 @@ def test_it_makes_exactly_what_is_recorded(first: Done, at: Account) -> None:
     record = Path(__file__).parent / "recorded_account.json"
     found = recordable(lasting(at.state()))
     if os.environ.get("RECORD_ACCOUNT"):
-        record.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+        record.write_text(one_thing_a_line(found))
     assert difference(json.loads(record.read_text()), found) == []
 
 
