@@ -255,24 +255,20 @@ class Publisher:
                     page = self.pages.day(days[date].entry, roll, *beside[date])
                     self._put({_page_name(date): page}, there)
                     written[date] = f"{wanted[date]} {_etag(page.body)}"
-            self._remember(written, wanted)
+            self._remember(written)
             if not self._pace.has_time():
                 return first + len(written) < len(todo)
         return False
 
-    def _remember(self, written: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-        """Note in the catalogue which pages were written, unless they are to be others by now."""
-
-        def with_pages(now: Days) -> Days:
-            wanted_now = self._wanted_pages(now)
-            return now | {
-                date: replace(now[date], page=page)
-                for date, page in written.items()
-                if wanted_now.get(date) == wanted[date]
-            }
-
+    def _remember(self, written: Mapping[str, str]) -> None:
+        """Note in the catalogue what the pages of these days were made from."""
         if written:
-            self._catalogue.change(with_pages)
+            self._catalogue.change(
+                lambda now: {
+                    date: replace(day, page=written.get(date, day.page))
+                    for date, day in now.items()
+                }
+            )
 
     def _overview(self, days: Days) -> dict[str, SiteFile]:
         newest = max(days, default=None)

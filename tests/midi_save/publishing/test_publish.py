@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -436,6 +436,22 @@ def test_s3_may_fail_at_any_call_and_publishing_again_heals(s3: VersionedS3) -> 
     pytest.fail("more calls than were tried")
 
 
+def test_a_day_that_was_just_saved_is_left_to_its_own_execution(s3: VersionedS3) -> None:
+    saved(s3, day(0))
+    published(s3, day(0))
+    saved(s3, day(3))
+    saved(s3, day(4))
+    for number in (3, 4):
+        key = archive_keys(day(number))["record"]
+        s3.headers[key] = {"LastModified": datetime.now(UTC)}
+    published(s3, day(3))
+    assert f"days/{day(3)}.html" in site(s3)
+    assert f"days/{day(4)}.html" not in site(s3)
+    s3.headers[key] = {"LastModified": datetime.now(UTC) - timedelta(hours=1)}
+    published(s3, day(3))
+    assert f"days/{day(4)}.html" in site(s3), "its execution must have failed"
+
+
 def test_fifty_publications_at_once_lose_nothing(
     s3: VersionedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,6 +494,39 @@ def test_two_executions_of_one_day_leave_the_site_of_the_committed_one(s3: Versi
     assert done.urgent is not None
     assert done.urgent.seed == 2
     assert done.urgent.sound in text(s3, f"days/{day(0)}.html")
+
+
+def test_a_publication_between_any_two_calls_of_another_one_loses_nothing(s3: VersionedS3) -> None:
+    """The one stops before its n-th call to S3, until another day is saved and published."""
+    saved(s3, day(0))
+    published(s3)
+    saved(s3, day(1))
+
+    def copied() -> VersionedS3:
+        return VersionedS3({key: list(v) for key, v in s3.objects.items()}, dict(s3.headers))
+
+    together = copied()
+    published(together, day(1))
+    saved(together, day(2))
+    published(together, day(2))
+    expected = without_catalogue(site(together))
+    for stopped_at in range(1, 300):
+        tried, calls = copied(), 0
+
+        def before(_operation: str, _key: str, at: int = stopped_at, s3: Any = tried) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                saved(s3, day(2))
+                published(s3, day(2))  # its calls count on, past the one
+
+        tried.before = before
+        published(tried, day(1))
+        if calls < stopped_at:
+            return
+        tried.before = lambda _operation, _key: None
+        assert without_catalogue(site(tried)) == expected, stopped_at
+    pytest.fail("more calls than were tried")
 
 
 def test_a_rebuild_while_the_days_piece_is_published_loses_nothing(s3: VersionedS3) -> None:
