@@ -200,9 +200,9 @@ def test_each_day_takes_up_the_motif_of_the_day_before(
     home = copy_site(aws, names["music_bucket"], tmp_path / "site")
     assert "days/2026-03-02.html" in home.read_text() or "2026-03-02" in home.read_text()
     assert 'href="2026-03-01.html"' in (home.parent / "days" / "2026-03-02.html").read_text()
-    (home.parent / "left.html").write_text("of a run before")
+    (home.parent / "days" / "left.html").write_text("of a run before")
     copy_site(aws, names["music_bucket"], tmp_path / "site")
-    assert not (home.parent / "left.html").exists()
+    assert not (home.parent / "days" / "left.html").exists()
 
 
 def test_a_folder_with_something_else_is_not_taken_for_the_site(tmp_path: Path) -> None:
