@@ -44,6 +44,10 @@ class SoundError(RuntimeError):
     """
 
 
+class SiteError(RuntimeError):
+    """A template of the site has a mistake; the message names its file and line."""
+
+
 class StorageError(RuntimeError):
     """S3 refused a read or a write after its retries: transient, so the state machine retries."""
 

@@ -30,6 +30,8 @@ def rebuild(aws: Aws, place: Place) -> None:
             "'./deploy.sh --rebuild-site' tries again, as does the next piece"
         )
     published = json.loads(ended.get("output") or "{}").get("published", {})
-    for day, why in published.get("not_published", {}).items():
+    failed = published.get("not_published", {})
+    for day, why in failed.items():
         aws.say(f"site: {day} could not be published: {why}")
-    aws.say(f"site: rebuilt, in {time.monotonic() - began:.0f} s")
+    but = f", but for {len(failed)} of the days" if failed else ""
+    aws.say(f"site: rebuilt{but}, in {time.monotonic() - began:.0f} s")

@@ -54,7 +54,7 @@ def compose(aws: Aws, place: Place, roles: Iterable[Role], advice: str) -> None:
     if ended["status"] != "SUCCEEDED":
         raise DeployError(
             f"the trial piece failed with {failure(ended)}\n"
-            f"Everything is deployed, but makes no piece. See the execution {arn} in the console. "
-            f"The next run tries again{advice}"
+            "Everything is deployed, but the piece did not come to its end. See the execution "
+            f"{arn} in the console. The next run tries again{advice}"
         )
     aws.say(f"trial piece: composed and deleted, in {time.monotonic() - began:.0f} s")

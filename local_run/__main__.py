@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,8 +36,7 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
     setup_s = {"environment": time.time() - begun}
     started = time.monotonic()
     event = event_of(options)
-    out = caller / options.out if options.out else ROOT / "out"
-    check_site_folder(out / "site")
+    out = out_of(options, caller)
     with progress("preparing the functions' runtime"):
         runtime_dir = ensure_runtime(ROOT / ".cache")
     with log.open("w") as lines, LocalAws(runtime_dir, log=_log_to(lines)) as aws:
@@ -68,6 +68,27 @@ def compose(options: argparse.Namespace, caller: Path, log: Path, begun: float) 
             raise ComposeError(f"the execution failed: {error}")
 
 
+def out_of(options: argparse.Namespace, caller: Path) -> Path:
+    return caller / options.out if options.out else ROOT / "out"
+
+
+def check_out(out: Path, *, has_site: bool) -> None:
+    """Raises ValueError if the pieces could not be written there, or would replace others' files.
+
+    The folder is made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        if has_site:
+            check_site_folder(out / "site")
+    except OSError as error:
+        raise ValueError(f"--out: {out} cannot be written: {error.strerror}") from error
+    except SiteFolderError as error:
+        raise ValueError(f"--out: {error}") from error
+
+
 def _log_to(lines: TextIO) -> Callable[[str], None]:
     def log(line: str) -> None:
         lines.write(line + "\n")
@@ -82,6 +103,7 @@ def main() -> int:
     caller = Path(os.environ.get("INVOKED_FROM", Path.cwd()))
     try:
         check(options, caller)
+        check_out(out_of(options, caller), has_site=options.pieces is None)
     except ValueError as error:
         print(f"run.sh: {error}", file=sys.stderr)
         return 2

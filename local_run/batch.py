@@ -92,5 +92,5 @@ def describe_batch(batch: Batch) -> str:
     failed = f", not made: {', '.join(map(str, batch.failed))}" if batch.failed else ""
     return (
         f"{len(batch.records)} of {batch.pieces} pieces{failed}; {minutes(music_s)} of music "
-        f"in {minutes(composed_s)}, in {batch.out}"
+        f"in {minutes(composed_s)}; MIDI and MP3 in {batch.out}"
     )

@@ -58,10 +58,16 @@ def check_site_folder(folder: Path) -> None:
     """Raises SiteFolderError if copying the site would delete something of the user's."""
     if not folder.exists() and not folder.is_symlink():
         return
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"no folder"}
-    others = {name for name in names - FOLDERS if not FILE.fullmatch(name)}
-    if folder.is_symlink() or others or (names and not _is_catalogue(folder / CATALOGUE)):
-        raise SiteFolderError(f"{folder} is not a site that run.sh has made: choose another --out")
+    if folder.is_symlink() or not folder.is_dir():
+        raise SiteFolderError(f"{folder} is not a folder: choose another --out")
+    names = sorted(path.name for path in folder.iterdir())
+    others = [name for name in names if name not in FOLDERS and not FILE.fullmatch(name)]
+    if others:
+        raise SiteFolderError(
+            f"{folder} holds {others[0]}, which run.sh has not made: choose another --out"
+        )
+    if names and not _is_catalogue(folder / CATALOGUE):
+        raise SiteFolderError(f"{folder} is not a site of run.sh: choose another --out")
 
 
 def _is_catalogue(path: Path) -> bool:

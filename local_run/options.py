@@ -50,7 +50,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="consecutive days, a piece for each: from --date on, or else until today (default: 1)",
     )
     own.add_argument("--bundle", help="the trained model's folder (default: layers/model)")
-    own.add_argument("--out", help="folder for the pieces (default: out/ beside run.sh)")
+    own.add_argument(
+        "--out",
+        help="folder for the pieces and their site, which each run makes anew, of its own days "
+        "(default: out/ beside run.sh)",
+    )
     own.add_argument("--keep", action="store_true", help="leave the local AWS running until Ctrl-C")
     options = parser.parse_args(arguments)
     if options.days < 1:

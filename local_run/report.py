@@ -114,4 +114,7 @@ def describe(piece: Piece) -> str:
 
 def how_to_hear(mp3: str, home: str) -> str:
     """The last lines for people: what to open."""
-    return f"To listen, open {home} in a browser,\nor play {mp3}"
+    return (
+        f"To listen, open {home} in a browser,\nor play {mp3}\n"
+        "(The public address that the site names is one of the embedded AWS and leads nowhere.)"
+    )

@@ -10,15 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateSyntaxError,
+)
 from markupsafe import Markup
 
+from contract.errors import SiteError
 from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import feeds, place, words
 from midi_save.publishing.entry import Entry, with_plain_text
@@ -142,7 +150,11 @@ class Pages:
         """`path` is the page's own, "" the home page's; a page without a path has no address."""
         root = root or "../" * (path or "").count("/")
         address = None if path is None else self.site.at(path)
-        text = self._environment.get_template(template).render(root=root, address=address, **shown)
+        try:
+            page = self._environment.get_template(template)
+            text = page.render(root=root, address=address, **shown)
+        except TemplateError as error:
+            raise SiteError(f"{_place_of(error, self._folder)}: {error.message}") from error
         return SiteFile(text.encode(), HTML)
 
     def _version(self) -> str:
@@ -153,6 +165,16 @@ class Pages:
             if path.is_file():
                 digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
         return digest.hexdigest()
+
+
+def _place_of(error: TemplateError, folder: Path) -> str:
+    """As in "site/day.html, line 20"."""
+    if isinstance(error, TemplateSyntaxError):
+        return f"{folder.name}/{error.name}, line {error.lineno}"
+    # jinja2 puts the lines of the templates into the traceback.
+    frames = traceback.extract_tb(error.__traceback__)
+    found = [frame for frame in frames if Path(frame.filename).parent == folder]
+    return f"{folder.name}/{Path(found[-1].filename).name}, line {found[-1].lineno}"
 
 
 def _name_with_hash(path: Path) -> str:

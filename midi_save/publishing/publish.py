@@ -226,7 +226,10 @@ class Publisher:
             days = self._catalogue.read()  # after the ETags
             try:
                 left = self._write_days(days, there, urgent)
-                self._put(self.pages.assets() | self._overview(days), there)
+                files = self.pages.assets() | self._overview(days)
+                # A style or year of which no piece is left; nothing may be deleted here.
+                gone = [name for name in there if name.startswith("archive/") and name not in files]
+                self._put(files | dict.fromkeys(gone, files["404.html"]), there)
             except ConflictError:
                 if wait_s is None:
                     raise

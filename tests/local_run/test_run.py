@@ -113,6 +113,8 @@ def test_what_is_no_option_is_refused(
         (["--prompt", "no-such.mid"], "--prompt: there is no file"),
         (["--prompt", "s3://x"], "prompt must be"),
         (["--bundle", "no-such-folder"], "model.onnx is missing"),
+        (["--out", "/proc/nowhere"], "--out: /proc/nowhere cannot be written: "),
+        (["--out", "/dev/null"], "--out: /dev/null cannot be written: "),
     ],
 )
 def test_a_wrong_value_is_named_before_anything_is_started(
@@ -287,7 +289,7 @@ def test_a_batch_with_a_bad_event_makes_nothing(
 def test_a_batch_is_told_in_a_line_and_in_an_object(tmp_path: Path) -> None:
     record = {"date": "2026-03-01", "duration_s": 30.5, "notes": 100}
     batch = Batch(4, [record] * 2, tmp_path, [2, 4], "SomePiecesFailed: ...", {"pieces": 61.0})
-    told = f"2 of 4 pieces, not made: 2, 4; 1:01 of music in 1:01, in {tmp_path}"
+    told = f"2 of 4 pieces, not made: 2, 4; 1:01 of music in 1:01; MIDI and MP3 in {tmp_path}"
     assert describe_batch(batch) == told
     assert batch.to_json() == {
         "pieces": 4,

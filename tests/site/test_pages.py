@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.errors import SiteError
 from contract.marks import DIGITAL_SOURCE_TYPE
 from midi_save.publishing import words
 from midi_save.publishing.files import FOR_EVER, SHORT
@@ -46,6 +47,29 @@ def pages() -> Pages:
 
 def day_page(pages: Pages, number: int = 4) -> Document:
     return Document(pages.day(entry(number), ROLL, entry(number - 1), entry(number + 1)).body)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        (
+            "{% endif %}",
+            "{% endfi %}",
+            r"site/day\.html, line \d+: .* tag 'endfi'",
+        ),
+        ("{{ entry.title }}", "{{ entry.titel }}", r"site/day\.html, line \d+: .* 'titel'"),
+    ],
+)
+def test_a_mistake_in_a_template_is_told_with_its_file_and_line(
+    right: str, wrong: str, said: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(TEMPLATES, folder)
+    text = (folder / "day.html").read_text()
+    assert right in text
+    (folder / "day.html").write_text(text.replace(right, wrong, 1))
+    with pytest.raises(SiteError, match=said):
+        Pages(folder, SITE).day(entry(), "", None, None)
 
 
 def test_a_day_says_everything_that_is_known_of_it(pages: Pages) -> None:

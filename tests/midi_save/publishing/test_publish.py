@@ -402,6 +402,16 @@ def test_a_day_whose_record_is_gone_leaves_archive_and_feeds(s3: VersionedS3) ->
     assert f"{day(0)}.html" in text(s3, f"days/{day(2)}.html")
 
 
+def test_the_list_of_a_style_without_pieces_lists_none(s3: VersionedS3) -> None:
+    saved(s3, day(0), style="chorale")
+    published(s3, day(0))
+    assert day(0) in text(s3, "archive/chorale.html")
+    saved(s3, day(0), style="folk", seed=3)
+    published(s3, day(0))
+    assert day(0) not in text(s3, "archive/chorale.html")
+    assert "chorale" not in text(s3, "archive/index.html")
+
+
 def test_s3_may_fail_at_any_call_and_publishing_again_heals(s3: VersionedS3) -> None:
     saved(s3, day(0))
     saved(s3, day(1))
