@@ -471,13 +471,13 @@ def test_fifty_publications_at_once_lose_nothing(
     dates = [day(number) for number in range(1, 51)]
     for number, at in enumerate(dates):
         saved(s3, at, seed=number)
-    together = threading.Barrier(10)
+    together = threading.Barrier(50)
 
     def one(at: str) -> Published:
         together.wait()
         return published(s3, at)
 
-    with ThreadPoolExecutor(10) as pool:  # ten functions at once are what a new account may run
+    with ThreadPoolExecutor(50) as pool:
         assert all(done.finished for done in pool.map(one, dates))
     for at in [day(0), *dates]:
         assert f"days/{at}.html" in site(s3)
