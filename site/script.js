@@ -22,8 +22,11 @@
   const plane = roll.querySelector(".plane");
   const unit = across / plane.viewBox.baseVal.width; // seconds
 
-  const clock = (seconds) =>
-    `${Math.floor(seconds / 60)}:${String(Math.floor(seconds) % 60).padStart(2, "0")}`;
+  const clock = (seconds) => {
+    const two = (number) => String(Math.floor(number) % 60).padStart(2, "0");
+    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60)];
+    return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(seconds)}`;
+  };
   const inWords = (seconds) => {
     const [minutes, rest] = [Math.floor(seconds / 60), Math.floor(seconds) % 60];
     const name = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
