@@ -31,11 +31,10 @@ _MISSING = ("NoSuchKey", "NoSuchVersion", "404")
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as it was read. `version` is None in a bucket that keeps no versions."""
+    """An object as it was read."""
 
     body: bytes
     etag: str
-    version: str | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Bucket:
             )
         with storage_errors("read", self.name, key):
             body = bytes(answer["Body"].read())
-        return Stored(body, answer["ETag"], answer.get("VersionId"))
+        return Stored(body, answer["ETag"])
 
     def head(self, key: str) -> dict[str, Any] | None:
         """The headers of the object as it is now, or None if there is none."""

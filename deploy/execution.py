@@ -27,7 +27,7 @@ def run(
     """An execution's ARN and description at its end.
 
     `name` begins its name; `what` is what people wait for. Raises StillRunningError after
-    `longest_s`.
+    `longest_s`, DeployError if it is never seen.
     """
     began = told = time.monotonic()
     started = aws.write(
@@ -44,11 +44,13 @@ def run(
         now = time.monotonic()
         if description is not None and description["status"] != "RUNNING":
             return arn, description
-        if now - began > (longest_s if description else NOT_SEEN_YET_S):
-            raise StillRunningError(
-                f"{what} is not finished after {now - began:.0f} s: see the execution {arn} in the "
-                "console; the next run tries again"
-            )
+        waited = (
+            f"{what} is not finished after {now - began:.0f} s: see the execution {arn} in the "
+        )
+        if description is None and now - began > NOT_SEEN_YET_S:
+            raise DeployError(f"{waited}console; the next run tries again")
+        if now - began > longest_s:
+            raise StillRunningError(f"{waited}console; the next run tries again")
         if now - told > TOLD_EVERY_S:
             aws.say(f"{what}: at work for {now - began:.0f} s")
             told = now

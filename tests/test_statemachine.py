@@ -145,7 +145,7 @@ def test_publishing_that_never_ends_is_stopped(machine: Machine) -> None:
 def test_publishing_that_fails_fails_the_execution_by_name(machine: Machine) -> None:
     ended, entered = machine.run({"script": {"publish": {"raises": "SoundError"}}})
     assert (ended["status"], ended["error"]) == ("FAILED", "SoundError")
-    assert entered[-2:] == ["Save", "Publish"], "a redrive goes on from publishing"
+    assert entered[-2:] == ["Save", "Publish"], "a redrive continues with publishing"
 
 
 def test_the_site_can_be_rebuilt_without_a_piece(machine: Machine) -> None:

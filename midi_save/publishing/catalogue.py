@@ -54,13 +54,13 @@ class CatalogueFile:
         """The days, the oldest first; none if the file is missing, damaged or of another form."""
         return self._read()[0]
 
-    def change(self, change: Callable[[Days], Days]) -> Days:
-        """Write what `change` makes of the days, and return it. Raises ConflictError."""
+    def change(self, change: Callable[[Days], Days]) -> None:
+        """Write what `change` makes of the days. Raises ConflictError."""
         for wait_s in waits():
             before, etag = self._read()
             after = dict(sorted(change(before).items()))
             if after == before and etag is not None:
-                return after
+                return
             body = as_json(
                 {"form": FORM, "days": {date: asdict(day) for date, day in after.items()}}
             )
@@ -72,7 +72,7 @@ class CatalogueFile:
                     raise
                 time.sleep(wait_s)
             else:
-                return after
+                return
         raise AssertionError("the last try returns or raises")
 
     def _read(self) -> tuple[Days, str | None]:

@@ -44,11 +44,7 @@ CATALOGUE = "catalogue.json"
 AT_ONCE = 8  # requests to S3
 CHUNK = 20  # days after which the catalogue is written, and archive and feeds, too
 YOUNG_S = 300.0  # age of a record up to which its own execution may still be about to publish it
-DAMAGED = (
-    TokensError,
-    PieceError,
-    SoundError,
-)  # what is wrong with one day and does not concern the others
+DAMAGED = (TokensError, PieceError, SoundError)  # one day is, which does not concern the others
 
 
 class SoundMaker(Protocol):
@@ -124,12 +120,14 @@ class Publisher:
             )
         self._pace, days_made, days = Pace(self.left_s), 0, None
         while True:
+            failed_before = len(self._failed)
             left, made = self._make_entries(urgent)
             days_made += made
             if made or days is None:
                 pages_left, days = self._write_pages(urgent)
             # Another execution can have saved a day again while it was rendered: look again.
-            if not made or (left and not self._pace.has_time()):
+            tried = made or len(self._failed) > failed_before
+            if not tried or (left and not self._pace.has_time()):
                 entry = days[urgent].entry if urgent in days else None
                 return Published(not (left or pages_left), days_made, entry, self._failed)
 

@@ -302,6 +302,16 @@ def test_a_record_with_a_wrong_field_keeps_no_other_day_from_being_published(
     assert f"days/{day(2)}.html" in site(s3)
 
 
+def test_many_damaged_days_keep_no_older_day_from_being_published(s3: VersionedS3) -> None:
+    for number in range(module.CHUNK + 5):
+        saved(s3, day(number))
+    for number in range(1, module.CHUNK + 5):
+        s3.objects[archive_keys(day(number))["record"]].append(b"torn")
+    done = published(s3)
+    assert (done.finished, done.days) == (True, 1)
+    assert f"days/{day(0)}.html" in site(s3)
+
+
 def test_a_piece_without_sound_keeps_no_other_day_from_being_published(s3: VersionedS3) -> None:
     class Silent(Sines):
         def render(self, material: Material) -> tuple[bytes, float]:
