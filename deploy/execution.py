@@ -44,13 +44,14 @@ def run(
         now = time.monotonic()
         if description is not None and description["status"] != "RUNNING":
             return arn, description
-        waited = (
+        late = (
             f"{what} is not finished after {now - began:.0f} s: see the execution {arn} in the "
+            "console; the next run tries again"
         )
         if description is None and now - began > NOT_SEEN_YET_S:
-            raise DeployError(f"{waited}console; the next run tries again")
+            raise DeployError(late)
         if now - began > longest_s:
-            raise StillRunningError(f"{waited}console; the next run tries again")
+            raise StillRunningError(late)
         if now - told > TOLD_EVERY_S:
             aws.say(f"{what}: at work for {now - began:.0f} s")
             told = now

@@ -21,7 +21,7 @@ import miditok
 from contract.bundle import Bundle
 from contract.checks import require_object
 from contract.errors import TokensError
-from contract.job import Job, Prompt, read_job
+from contract.job import Prompt, read_job
 from contract.log_line import log_line, logs_errors
 from contract.marks import DIGITAL_SOURCE_TYPE
 from contract.objects import S3_CONFIG, Bucket
@@ -35,7 +35,6 @@ from music.form import Plan, form_to_json
 
 # The value of `stopped` for a piece that ended by itself, not because its time was used up.
 ENDED = "duration"
-PUBLISH = "publish"
 MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt
 
 # The answer, and the facts and the metrics to log.
@@ -77,41 +76,30 @@ def handler(event: object, context: Any) -> dict[str, Any]:
     began = time.perf_counter()
     message = require_object(event, "message")
     task = message.get("task")
-    if not isinstance(task, str) or task not in (*TASKS, PUBLISH):
-        tasks = ", ".join((*TASKS, PUBLISH))
-        raise TokensError(f"task must be one of {tasks}, got {str(task)[:60]!a}")
-    parts = load_parts()
-    metrics: dict[str, float] = {}
-    if task == PUBLISH:
-        from midi_save.publishing.task import publish
-
-        def left_s() -> float:
-            return float(context.get_remaining_time_in_millis()) / 1000
-
-        answer, facts = publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
-    else:
-        job = read_job(message.get("job"), parts.bundle)
-        answer, facts, metrics = TASKS[task](job, parts)
-        facts = {"execution": job.execution, **facts}
+    if not isinstance(task, str) or task not in TASKS:
+        raise TokensError(f"task must be one of {', '.join(TASKS)}, got {str(task)[:60]!a}")
+    answer, facts, metrics = TASKS[task](message, load_parts(), context)
     took = {"seconds": round(time.perf_counter() - began, 3)}
     print(log_line({"task": task, **facts, **took}, metrics))
     return answer
 
 
-def tokenize_prompt(job: Job, parts: Parts) -> Outcome:
+def tokenize_prompt(message: Mapping[str, Any], parts: Parts, _context: Any) -> Outcome:
     """Read the prompt and return the job with its ids."""
+    job = read_job(message.get("job"), parts.bundle)
     uri = job.request.prompt
     ids = ids_of_prompt(parts.store.read_prompt(uri), parts.tokenizer, parts.bundle)
     answer = replace(job, prompt=Prompt(uri, ids)).to_json(parts.bundle.model_id)
-    return answer, {"source": uri, "tokens": len(ids)}, {}
+    return answer, {"execution": job.execution, "source": uri, "tokens": len(ids)}, {}
 
 
-def save(job: Job, parts: Parts) -> Outcome:
+def save(message: Mapping[str, Any], parts: Parts, _context: Any) -> Outcome:
     """Save the piece and return the state machine's result.
 
     A trial counts only as a piece: after a deployment the alarm for missing pieces waits for the
     first of the schedule.
     """
+    job = read_job(message.get("job"), parts.bundle)
     made, request, model_id = job.generation, job.request, parts.bundle.model_id
     if made is None or not made.finished:
         raise TokensError("job.generation.finished must be true: the piece is still in the making")
@@ -148,7 +136,7 @@ def save(job: Job, parts: Parts) -> Outcome:
     # An execution that is redriven still has the day on which it was started.
     today = max(job.started[:10], datetime.datetime.now(datetime.UTC).date().isoformat())
     record, latest = parts.store.save(piece.midi, tokens, record, today, trial=request.trial)
-    log = {**origin, **batch, "notes": facts.notes, "tokens": len(ids)}
+    log = {"execution": job.execution, **origin, **batch, "notes": facts.notes, "tokens": len(ids)}
     log |= {"keys": record["keys"], "latest": latest}
     stats = {"calls": made.calls, "decode_s": made.decode_s, "tokens_per_s": made.tokens_per_s}
     wanted = {"date": date, "piece": request.piece, "trial": request.trial}
@@ -158,6 +146,19 @@ def save(job: Job, parts: Parts) -> Outcome:
     # A batch must not hide that the daily piece is missing.
     count = {"Pieces": 1.0} if request.piece is None else {}
     return result, log, count if request.trial else music | count
+
+
+def publish(message: Mapping[str, Any], parts: Parts, context: Any) -> Outcome:
+    """Make the site what the records say; publishing/task.py says more."""
+    from midi_save.publishing import (
+        task,  # what it imports would slow each cold start of the others
+    )
+
+    def left_s() -> float:
+        return float(context.get_remaining_time_in_millis()) / 1000
+
+    answer, facts = task.publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
+    return answer, facts, {}
 
 
 def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:
@@ -173,9 +174,10 @@ def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:
     return form_to_json(parsed, first_bar)
 
 
-TASKS: Mapping[str, Callable[[Job, Parts], Outcome]] = {
+TASKS: Mapping[str, Callable[[Mapping[str, Any], Parts, Any], Outcome]] = {
     "tokenize_prompt": tokenize_prompt,
     "save": save,
+    "publish": publish,
 }
 
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:

@@ -6,12 +6,11 @@ Depends on neither S3 nor what pages look like.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import mido
 import numpy as np
 
 from contract.checks import (
@@ -59,6 +58,17 @@ class Material:
         form = self.record.get("form") or {}
         return tuple(zip(form.get("letters", ()), form.get("bars", ()), strict=True))
 
+    @cached_property
+    def key(self) -> str:
+        """As in "G minor"."""
+        return key_name(self.score)
+
+    @property
+    def title(self) -> str:
+        """As in "Chorale in G minor"."""
+        style = str(self.record.get("style") or "other")
+        return f"{NAMES.get(style, f'{style.capitalize()} piece')} in {self.key}"
+
     @property
     def roll(self) -> str:
         """The piano roll as an SVG."""
@@ -96,15 +106,14 @@ def entry_of(
 ) -> Entry:
     """The entry, once the sound is there. An older record may say less: then the MIDI file does."""
     record, score = material.record, material.score
-    metre, tempo = _metre_and_tempo(material.midi)
     letters = [letter for letter, _ in material.sections]
     return Entry(
         date=record["date"],
-        title=title_of(material),
+        title=material.title,
         style=str(record.get("style") or "other"),
-        key=key_name(score),
-        metre=metre,
-        tempo=tempo,
+        key=material.key,
+        metre=score.metre,
+        tempo=score.tempo,
         duration_s=round(score.duration_s, 2),
         notes=score.notes,
         instruments=tuple(part.name for part in score.parts),
@@ -118,12 +127,6 @@ def entry_of(
         sound_bytes=sound_bytes,
         sound_s=round(sound_s, 2),
     )
-
-
-def title_of(material: Material) -> str:
-    """As in "Chorale in G minor"."""
-    style = str(material.record.get("style") or "other")
-    return f"{NAMES.get(style, f'{style.capitalize()} piece')} in {key_name(material.score)}"
 
 
 def key_name(score: Score) -> str:
@@ -156,20 +159,6 @@ def named(folder: str, record: Mapping[str, Any], digest: Any, suffix: str) -> s
     """A name that holds a hash of what the file follows from: it never means another file."""
     number = f"-{record['piece']:04}" if record.get("piece") is not None else ""
     return f"{folder}/{record['date']}{number}-{digest.hexdigest()[:12]}.{suffix}"
-
-
-def _metre_and_tempo(midi: bytes) -> tuple[str, float]:
-    """Of the piece's beginning; the tempo is in quarter notes a minute."""
-    first: dict[str, Any] = {}
-    for track in mido.MidiFile(file=io.BytesIO(midi)).tracks:
-        for message in track:
-            if message.type in ("time_signature", "set_tempo"):
-                first.setdefault(message.type, message)
-    metre, tempo = first.get("time_signature"), first.get("set_tempo")
-    return (
-        f"{metre.numerator}/{metre.denominator}" if metre else "4/4",
-        round(mido.tempo2bpm(tempo.tempo if tempo else 500_000), 2),
-    )
 
 
 def _source(continued_from: object) -> str | None:

@@ -10,6 +10,7 @@ import io
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mido
 import numpy as np
@@ -40,11 +41,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """A piece. `bars_s` are the starts of its bars, `duration_s` is the end of its last note."""
+    """A piece. `bars_s` are the starts of its bars, `duration_s` is the end of its last note;
+    `metre` (as in "3/4") and `tempo` (quarter notes a minute) are those of its beginning.
+    """
 
     parts: tuple[Part, ...]
     bars_s: NDArray[np.float64]
     duration_s: float
+    metre: str = "4/4"
+    tempo: float = 120.0
 
     @property
     def notes(self) -> int:
@@ -91,7 +96,14 @@ def read_score(midi: bytes) -> Score:
         parts=tuple(_part(name, program, notes, clock) for program, (name, notes) in parts.items()),
         bars_s=clock.seconds(bars),
         duration_s=float(clock.seconds(np.array([last_tick]))[0]),
+        metre="{}/{}".format(*_at_the_beginning(metres)),
+        tempo=round(mido.tempo2bpm(_at_the_beginning(tempos)), 2),
     )
+
+
+def _at_the_beginning(changes: Sequence[tuple[int, Any]]) -> Any:
+    """Of (tick, value): the last at tick 0. What a file says there stands behind the default."""
+    return [value for tick, value in changes if tick == 0][-1]
 
 
 def _notes_of(track: mido.MidiTrack) -> dict[int, _Notes]:

@@ -7,7 +7,7 @@ import hashlib
 from contract.marks import DIGITAL_SOURCE_TYPE, MADE_BY_A_MACHINE
 from midi_save.publishing.bank import Bank
 from midi_save.publishing.id3 import ALBUM, ARTIST, DATE, TITLE, id3_tag
-from midi_save.publishing.making import Material, named, title_of
+from midi_save.publishing.making import Material, named
 from midi_save.publishing.place import NAME
 from midi_save.publishing.sound import render_mp3
 
@@ -38,7 +38,7 @@ class Sounds:
     @staticmethod
     def _tag(material: Material) -> bytes:
         record = material.record
-        texts = {TITLE: title_of(material), ARTIST: NAME, ALBUM: NAME, DATE: record["date"]}
+        texts = {TITLE: material.title, ARTIST: NAME, ALBUM: NAME, DATE: record["date"]}
         own = {"model": str(record["model_id"]), "seed": str(record["seed"])}
         own |= {"digitalSourceType": DIGITAL_SOURCE_TYPE}
         return id3_tag(texts, own, comment=MADE_BY_A_MACHINE)
