@@ -109,7 +109,7 @@ def test_what_is_wanted_survives_the_way_through_the_state_machine() -> None:
 
 
 def test_the_pages_say_how_much_the_released_model_has_in_common_with_its_archive() -> None:
-    released = Path(__file__).parents[3] / "layers" / "model" / "MODEL_CARD.md"
+    released = Path(__file__).parents[2] / "layers" / "model" / "MODEL_CARD.md"
     shared = longest_shared(released.read_text())
     assert shared is not None
     assert all(0 < notes < 200 for notes in shared)
