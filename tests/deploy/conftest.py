@@ -28,3 +28,10 @@ def made(empty: Account) -> Account:
     """A deployed account."""
     empty.deploy()
     return empty
+
+
+@pytest.fixture
+def up(empty: Account) -> Account:
+    """A deployed account with a site."""
+    empty.deploy("--site")
+    return empty

@@ -1,4 +1,4 @@
-"""run.sh: its options, what it says of a piece and of a failure, and that it leaves nothing behind.
+"""run.sh: what it says of a piece and of a failure, and that it leaves nothing behind.
 
 One deployment of the real bundle and functions serves most tests; one test is the real command.
 """
@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from datetime import date
@@ -21,14 +20,11 @@ import mido
 import pytest
 
 from contract.instruments import INSTRUMENTS
-from contract.request import FIELDS
 from deploy.execution import failure
 from local_aws.server import LocalAws
-from local_run.__main__ import main
 from local_run.batch import Batch, compose_batch, describe_batch
-from local_run.copying import Copied, SiteFolderError, check_site_folder, copy_site
+from local_run.copying import Copied, copy_site
 from local_run.days import ComposeError, compose_day, upload_prompt
-from local_run.options import days_of, event_of, parse_arguments
 from local_run.report import describe, piece_of, read_midi
 from midi_save.clean import FAMILIES
 
@@ -61,80 +57,6 @@ def marked(mark: str) -> list[str]:
         except OSError:
             continue  # gone meanwhile, or not ours
     return commands
-
-
-def test_only_given_fields_are_in_the_event() -> None:
-    options = parse_arguments(["--seed", "0", "--top-k", "5", "--duration-s", "20"])
-    assert event_of(options) == {"seed": 0, "top_k": 5, "duration_s": 20.0}
-    assert event_of(parse_arguments([])) == {}
-    options = parse_arguments(["--form", "AABA", "--metre", "3/4", "--tempo", "96"])
-    assert event_of(options) == {"form": "AABA", "metre": "3/4", "tempo": 96.0}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "days"),
-    [
-        ([], ["2026-03-01"]),
-        (["--days", "3"], ["2026-02-27", "2026-02-28", "2026-03-01"]),
-        (["--date", "2024-02-28", "--days", "2"], ["2024-02-28", "2024-02-29"]),
-        (["--date", "2024-02-28T06:00:00Z"], ["2024-02-28"]),
-    ],
-)
-def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[str]) -> None:
-    assert [str(day) for day in days_of(parse_arguments(arguments), DAY)] == days
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--days", "0"],
-        ["--seed", "seven"],
-        ["--polka"],
-        ["--recall", "1"],
-        ["--pieces", "3", "--days", "2"],
-    ],
-)
-def test_what_is_no_option_is_refused(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        parse_arguments(arguments)
-    assert arguments[0] in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--style", "polka"], "style must be one of "),
-        (["--duration-s", "1"], "duration_s must be a number from 5 to 3600, got 1.0"),
-        (["--date", "someday"], "date must be"),
-        (["--pieces", "0"], "pieces must be"),
-        (["--form", "aaba"], "form must be"),
-        (["--prompt", "no-such.mid"], "--prompt: there is no file"),
-        (["--prompt", "s3://x"], "prompt must be"),
-        (["--bundle", "no-such-folder"], "model.onnx is missing"),
-        (["--out", "/proc/nowhere"], "--out: /proc/nowhere cannot be written: "),
-        (["--out", "/dev/null"], "--out: /dev/null cannot be written: "),
-    ],
-)
-def test_a_wrong_value_is_named_before_anything_is_started(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["run.sh", *arguments])
-    monkeypatch.setenv("INVOKED_FROM", str(tmp_path))
-    monkeypatch.setattr("local_run.__main__.compose", lambda *_: pytest.fail("it started"))
-    assert main() == 2
-    assert told in capsys.readouterr().err
-
-
-def test_every_option_of_the_event_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_arguments(["--help"])
-    told = " ".join(capsys.readouterr().out.split())
-    for field in FIELDS:
-        assert (f"--{field.name.replace('_', '-')} " in told) == (field.option is not None)
-        if field.option is not None:
-            assert field.help in told
 
 
 def test_a_failure_is_told_without_its_stack_trace() -> None:
@@ -205,25 +127,6 @@ def test_each_day_takes_up_the_motif_of_the_day_before(
     (home.parent / "days" / "left.html").write_text("of a run before")
     copy_site(aws, names["music_bucket"], tmp_path / "site")
     assert not (home.parent / "days" / "left.html").exists()
-
-
-def test_a_folder_with_something_else_is_not_taken_for_the_site(tmp_path: Path) -> None:
-    check_site_folder(tmp_path / "site")
-    (tmp_path / "site").mkdir()
-    check_site_folder(tmp_path / "site")
-    (tmp_path / "site" / "catalogue.json").write_text('{"form": 1, "days": {}}')
-    check_site_folder(tmp_path / "site")
-    for theirs in ("thesis.tex", "CNAME", ".git"):
-        (tmp_path / "site" / theirs).write_text("ten years of work")
-        with pytest.raises(SiteFolderError, match="choose another --out"):
-            check_site_folder(tmp_path / "site")
-        (tmp_path / "site" / theirs).unlink()
-    (tmp_path / "site" / "catalogue.json").write_text('{"products": []}')
-    (tmp_path / "link").symlink_to(tmp_path / "site")
-    (tmp_path / "file").write_text("x")
-    for folder in ("site", "link", "file"):
-        with pytest.raises(SiteFolderError, match="choose another --out"):
-            check_site_folder(tmp_path / folder)
 
 
 def test_the_same_seed_gives_the_same_bytes(
