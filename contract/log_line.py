@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from contract.errors import advice_on
+
 Handler = Callable[[object, Any], dict[str, Any]]
 
 # Each is one custom metric, since it has no dimensions that would multiply it. An account has ten
@@ -70,7 +72,8 @@ def logs_errors(handler: Handler) -> Handler:
                 "level": "ERROR",
                 "error": type(error).__name__,
                 "message": str(error)[:LONGEST_MESSAGE],
-                "execution": _execution(event),
+                "advice": advice_on(error),
+                "execution": execution_of(event),
                 "function": handler.__module__.partition(".")[0],
             }
             print(json.dumps(line))
@@ -79,7 +82,7 @@ def logs_errors(handler: Handler) -> Handler:
     return logged
 
 
-def _execution(event: object) -> str | None:
+def execution_of(event: object) -> str | None:
     """The name of the execution, or None: the event may have any form."""
     job = event.get("job", event) if isinstance(event, dict) else None
     execution = job.get("execution") if isinstance(job, dict) else None

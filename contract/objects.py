@@ -11,9 +11,19 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from contract.errors import AccessError, ConflictError, StorageError, TokensError
+from contract.errors import (
+    AccessError,
+    BucketError,
+    ConflictError,
+    RequestError,
+    StorageError,
+    TokensError,
+)
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 LARGEST_BYTES = 8_000_000  # eight candidates of an hour are 1,000,000 ids of 5 bytes each
 # The configuration of botocore's S3 client in both functions: S3 has 2 s to accept a connection and
@@ -140,25 +150,63 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
     """Turns every error of S3 and of the connection to it into one of ours that names the key.
 
     Raises:
-        AccessError: S3 refused the credentials; no retry helps.
+        AccessError: S3 refused the role or its credentials.
+        BucketError: the bucket is not there.
         ConflictError: the condition of a write was not met.
-        StorageError: any other error.
+        RequestError: S3 finds the request wrong.
+        StorageError: what passes: no connection, throttling, an error within S3.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
 
     place = f"s3://{bucket}/{key}"
     try:
         yield
     except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if status == 403:
-            raise AccessError(
-                f"may not {verb} {place}: check the policy of the function's role: {error}"
-            ) from error
-        # 412: it has changed. 409: it is being changed. NoSuchKey: the object to replace is gone.
-        gone = error.response["Error"]["Code"] == "NoSuchKey"
-        if verb == "write" and (status in (409, 412) or gone):
-            raise ConflictError(f"{place} was changed by another execution: {error}") from error
-        raise StorageError(f"cannot {verb} {place}: {error}") from error
+        kind, why = _kind(error, verb)
+        raise kind(f"cannot {verb} {place}: {why}{error}") from error
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise AccessError(f"cannot {verb} {place}: {_CREDENTIALS}: {error}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot {verb} {place}: {error}") from error
+
+
+_POLICY = "check the policy of the function's role"
+_CREDENTIALS = "the credentials of the function's role are not valid"
+# S3's codes by what becomes of them, where the HTTP status alone does not tell.
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_KINDS: Mapping[type[RuntimeError], tuple[str, ...]] = {
+    AccessError: (
+        *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"),
+        *("TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader"),
+    ),
+    BucketError: ("NoSuchBucket", "PermanentRedirect", "IllegalLocationConstraintException"),
+    # Passing: the clock of this machine is wrong, and another has the next call; a slow connection.
+    StorageError: (
+        *("RequestTimeTooSkewed", "RequestExpired", "RequestTimeout", "IncompleteBody"),
+        *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "Busy"),
+    ),
+}
+
+
+def _kind(error: ClientError, verb: str) -> tuple[type[RuntimeError], str]:
+    """The class of ours for an error of S3, and a word on it."""
+    code = error.response["Error"]["Code"]
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    for kind, codes in _KINDS.items():
+        if code in codes:
+            return kind, f"{_CREDENTIALS}: " if kind is AccessError else ""
+    # 412: it has changed. 409: it is being changed. NoSuchKey: the object to replace is gone.
+    if verb == "write" and (status in (409, 412) or code == "NoSuchKey"):
+        return ConflictError, "it was changed by another execution: "
+    if status in (401, 403):
+        return AccessError, f"{_POLICY}: " if code in ("AccessDenied", "403") else ""
+    if status == 301:
+        return BucketError, ""
+    if 400 <= status < 500 and status not in (408, 409, 429):
+        return RequestError, ""
+    return StorageError, ""

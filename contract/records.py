@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,11 @@ TRIAL_PREFIX = "trial/"  # the same keys for trials, which leave no trace among 
 
 # The record of a daily piece. The pieces of a batch have a number behind the day.
 _DAILY = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})_sequence\.json")
+
+_ARCHIVED = re.compile(
+    rf"{PREFIX}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:-[0-9]{{4}})?)"
+    r"_(sequence\.mid|tokens\.json|sequence\.json)"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,18 @@ class Listed:
     @property
     def age_s(self) -> float:
         return (datetime.datetime.now(datetime.UTC) - self.written).total_seconds()
+
+
+def half_made(keys: Iterable[str]) -> list[str]:
+    """Of the music bucket's keys: the days that have files but no record, oldest first.
+
+    A piece of a batch is there as YYYY-MM-DD-NNNN.
+    """
+    kinds: dict[str, set[str]] = {}
+    for key in keys:
+        if matched := _ARCHIVED.fullmatch(key):
+            kinds.setdefault(matched[1], set()).add(matched[2])
+    return sorted(day for day, there in kinds.items() if "sequence.json" not in there)
 
 
 def prefix_of(*, trial: bool) -> str:

@@ -32,6 +32,8 @@ EARLIEST_DATE = datetime.date(1970, 1, 1)
 # events may still have the third, of an earlier version.
 WITHOUT_EFFECT = ("AWS_STEP_FUNCTIONS_STARTED_BY_EXECUTION_ID", "Comment", "recall")
 
+REBUILD = "rebuild_site"  # true, as the only field: no piece, but every page of the site again
+
 _PROMPT_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/prompts/[^\x00-\x1f\x7f]+\.mid")
 _LETTERS = re.compile(r"[A-Z]{1,32}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].{0,40})?")
@@ -272,6 +274,8 @@ def parse_request(event: object, bundle: Bundle, started: str) -> Request:
     if not isinstance(event, dict):
         raise EventError(f"the event must be an object, got {short(event)}")
     known = [field.name for field in FIELDS]
+    if REBUILD in event:  # with true, the state machine does not come here
+        raise _refused(REBUILD, "true, or left out", event[REBUILD])
     unknown = [name for name in event if name not in known and name not in WITHOUT_EFFECT]
     if unknown:
         raise EventError(f"unknown field {short(unknown[0])}; known are {', '.join(known)}")

@@ -20,7 +20,7 @@ from deploy.place import ROOT
 
 
 def run(options: Options, session: Any = None) -> None:
-    """Deploy, roll back, rebuild the site or destroy. Raises DeployError, and the errors of boto3.
+    """Do what the options say. Raises DeployError, and the errors of boto3.
 
     `session` is a boto3.Session, by default the one that the options and the environment name.
     """
@@ -37,6 +37,8 @@ def run(options: Options, session: Any = None) -> None:
         deployment.rollback()
     elif options.action == "rebuild-site":
         deployment.rebuild_site()
+    elif options.action == "complete-days":
+        deployment.complete_days(_ask)
     else:
         deployment.destroy(_ask)
 

@@ -15,6 +15,7 @@ from deploy import layers, soundfont, trial
 from deploy.aws import Aws
 from deploy.errors import DeployError
 from deploy.functions import Function, Layer
+from deploy.half_made import complete_days
 from deploy.installation import Installation, Settings, installation, settings_of
 from deploy.lock import holding_the_lock
 from deploy.options import Options, check_name
@@ -89,13 +90,17 @@ class Deployment:
     def rebuild_site(self) -> None:
         """All pages, feeds and sounds again."""
         self._say(f"the site of {self._place.name} in {self._where}")
-        machine = {"stateMachineArn": self._place.state_machine_arn}
-        if self._aws.read("stepfunctions", "describe_state_machine", **machine) is None:
-            raise DeployError(f"--rebuild-site: there is no installation {self._place.name} here")
+        self._require_installed()
         if self._options.dry_run:
             self._say("a dry run, nothing was rebuilt")
         else:
             rebuild(self._aws, self._place)
+
+    def complete_days(self, ask: Callable[[str], str]) -> None:
+        """The days that have files but no record."""
+        self._say(f"the days of {self._place.name} in {self._where}")
+        self._require_installed()
+        complete_days(self._aws, self._place, ask, dry=self._options.dry_run)
 
     def destroy(self, ask: Callable[[str], str]) -> None:
         """List everything and delete it, if the answer of `ask` is the installation's name."""
@@ -130,6 +135,13 @@ class Deployment:
         if self._options.smoke and self._options.action != "destroy":
             due = partial(trial.remember, self._aws, self._place)
         return Walk(self._say, dry=self._options.dry_run, before_first_write=due)
+
+    def _require_installed(self) -> None:
+        machine = {"stateMachineArn": self._place.state_machine_arn}
+        if self._aws.read("stepfunctions", "describe_state_machine", **machine) is None:
+            raise DeployError(
+                f"--{self._options.action}: there is no installation {self._place.name} here"
+            )
 
     def _lock(self, walk: Walk) -> AbstractContextManager[None]:
         """Who only looks needs no lock."""

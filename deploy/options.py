@@ -29,7 +29,7 @@ LARGEST_MB, SMALLEST_MB = 10240, 512
 class Options:
     """What the caller asks for; None is what stays as it is deployed."""
 
-    action: str = "deploy"  # or "rollback", "rebuild-site", "destroy"
+    action: str = "deploy"  # or "rollback", "rebuild-site", "complete-days", "destroy"
     dry_run: bool = False
     delete_music: bool = False
     smoke: bool = True
@@ -77,6 +77,10 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
     for name, text in (
         ("rollback", "put the functions back on the model before the present one"),
         ("rebuild-site", "make all pages, feeds and sounds of the site again"),
+        (
+            "complete-days",
+            "list the days that have files but no record, ask, and make them again",
+        ),
         ("destroy", "list everything, ask, and delete it; the music bucket stays"),
     ):
         action.add_argument(f"--{name}", dest="action", action="store_const", const=name, help=text)

@@ -18,6 +18,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -77,8 +78,11 @@ class LocalAws:
         port: int = 0,
         region: str = REGION,
         namespaces: bool | None = None,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         """`log` gets each line that functions write and each refusal by IAM.
+
+        `wait` is called with the seconds that a state machine waits before a retry.
 
         `namespaces`: None uses them if the system allows them, False rewrites paths instead, True
         fails without them.
@@ -87,7 +91,7 @@ class LocalAws:
         self.endpoint = ""
         self.env: dict[str, str] = {}
         self._runtime_dir, self._port, self._namespaces = runtime_dir, port, namespaces
-        self._log = log
+        self._log, self._wait = log, wait
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
@@ -156,7 +160,7 @@ class LocalAws:
         objects.install(stack)
         self._serve(stack)  # not before the lines above
         self.env = self._client_environment(state_dir)
-        statemachines.install(stack, self.endpoint, self._iam)
+        statemachines.install(stack, self.endpoint, self._iam, self._wait)
         distributions.install(stack)
         spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
         host = Host(self._runtime_dir, state_dir, False, self.region, spawner)

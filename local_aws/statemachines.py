@@ -7,12 +7,15 @@ neither a particular state machine nor the functions.
 
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import moto.stepfunctions.parser.models  # noqa: F401  loads all modules that make clients
 from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501
     StateTaskService,
 )
@@ -29,8 +32,11 @@ from local_aws.replacing import replace
 OWN_SERVICE = ("states", "sfn")  # in arn:aws:states:::states:... and ...:::aws-sdk:sfn:...
 
 
-def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
-    """Switch the interpreter on and give its tasks real credentials, until `stack` closes."""
+def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], object]) -> None:
+    """Switch the interpreter on and give its tasks real credentials, until `stack` closes.
+
+    `wait` is called with the seconds before each retry.
+    """
 
     def client_for(region: str, service: str, state_credentials: Any = None) -> Any:
         try:
@@ -49,6 +55,8 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
     logger = logging.getLogger("moto.stepfunctions")
     stack.callback(logger.setLevel, logger.level)
     logger.setLevel(logging.CRITICAL)
+    # In this module the interpreter sleeps before a retry, and uses nothing else of `time`.
+    replace(stack, retrier_decl, "time", SimpleNamespace(sleep=wait))
     # By default moto records executions without running them.
     interpreter = default_user_config["stepfunctions"]
     stack.callback(interpreter.__setitem__, "execute_state_machine", False)
@@ -75,10 +83,10 @@ def install(stack: ExitStack, endpoint: str, iam: Iam) -> None:
     # In moto a task that waits for an execution's end also listens for a task token, which nobody
     # sends. When the task is retried, the wait for that token is already over, and moto takes this
     # for a time-out. Without a callback endpoint the task does not listen.
-    wait = StateTaskServiceCallback._eval_sync
+    eval_sync = StateTaskServiceCallback._eval_sync
 
     def wait_for_end(*args: Any, **given: Any) -> Any:
-        return wait(*args, **(given | {"callback_endpoint": None}))
+        return eval_sync(*args, **(given | {"callback_endpoint": None}))
 
     replace(stack, StateTaskServiceCallback, "_eval_sync", wait_for_end)
 

@@ -22,7 +22,7 @@ from contract.bundle import Bundle
 from contract.checks import require_object
 from contract.errors import TokensError
 from contract.job import Prompt, read_job
-from contract.log_line import log_line, logs_errors
+from contract.log_line import execution_of, log_line, logs_errors
 from contract.marks import DIGITAL_SOURCE_TYPE
 from contract.objects import S3_CONFIG, Bucket
 from contract.request import LONGEST
@@ -68,7 +68,7 @@ def load_parts() -> Parts:
 @logs_errors
 def handler(event: object, context: Any) -> dict[str, Any]:
     """Run the task of an event {"task": one of `TASKS`, "job": that of contract/job.py}, or of
-    {"task": "publish", "saved": that of publishing/task.py}.
+    {"task": "publish", "execution": {"name"}, "saved": that of publishing/task.py}.
 
     Returns the job with its prompt's ids, or the state machine's result for the saved piece.
     Raises TokensError for an unknown task, and the errors of the task.
@@ -158,7 +158,7 @@ def publish(message: Mapping[str, Any], parts: Parts, context: Any) -> Outcome:
         return float(context.get_remaining_time_in_millis()) / 1000
 
     answer, facts = task.publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
-    return answer, facts, {}
+    return answer, {"execution": execution_of(message), **facts}, {}
 
 
 def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:

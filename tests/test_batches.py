@@ -16,8 +16,9 @@ from tests.machine import ASL, ROOT, Machine
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    with LocalAws(ensure_runtime(ROOT / ".cache")) as aws:
-        yield Machine(aws)
+    waits: list[float] = []
+    with LocalAws(ensure_runtime(ROOT / ".cache"), wait=waits.append) as aws:
+        yield Machine(aws, waits)
 
 
 def test_a_batch_has_an_execution_for_each_piece(machine: Machine) -> None:

@@ -1,8 +1,10 @@
 """The task `publish` of the second function: its message, and what it publishes with.
 
     {"task": "publish",
+     "execution": {"name"},            for the log
      "saved": {...,                     what `save` has answered, passed on
-               "publish": {"date", "piece", "trial", "rebuild", "calls", "finished"}}}
+               "publish": {"date", "piece", "trial", "rebuild", "event", "calls",
+                           "finished"}}}
 
 Environment: SITE_URL (the public address of the site; none if it has no address), SOUNDS_DIR (the
 sound bank, default /opt/sounds). Only this task imports this package, so that a cold start of the
@@ -26,8 +28,10 @@ from contract.checks import (
     require_object,
     require_text_or_none,
 )
-from contract.errors import TokensError
+from contract.errors import EventError, TokensError
+from contract.field import short
 from contract.objects import Bucket
+from contract.request import REBUILD, WITHOUT_EFFECT
 from midi_save.publishing.bank import Bank
 from midi_save.publishing.pages import Pages
 from midi_save.publishing.place import Model, Site, SoundBank
@@ -55,9 +59,17 @@ class Wanted:
 
     @classmethod
     def read(cls, value: object) -> Wanted:
-        """Raises TokensError, which names what is wrong."""
+        """Raises TokensError, which names what is wrong; EventError for an event that asks for
+        more than pages.
+        """
         where = "saved.publish"
         fields = require_object(value, where)
+        event = require_object(fields.get("event", {}), f"{where}.event")
+        others = [name for name in event if name not in (REBUILD, *WITHOUT_EFFECT)]
+        if others:
+            raise EventError(
+                f"{REBUILD} makes no piece: leave out {short(others[0])}, or {REBUILD}"
+            )
         piece = fields.get("piece")
         wanted = cls(
             date=require_text_or_none(fields.get("date"), f"{where}.date"),
@@ -79,7 +91,7 @@ def publish(
     """The same message with its "publish" brought up to date, what came of it as "published", and
     the facts to log.
 
-    Raises TokensError, SoundError, PieceError, ConflictError, StorageError, AccessError.
+    Raises EventError, TokensError, SoundError, PieceError, ConflictError, and errors of S3.
     """
     message = require_object(saved, "saved")
     wanted = Wanted.read(message.get("publish"))

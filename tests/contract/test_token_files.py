@@ -14,7 +14,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from contract.bundle import Bundle
-from contract.errors import AccessError, ModelMismatchError, StorageError, TokensError
+from contract.errors import (
+    AccessError,
+    BucketError,
+    ModelMismatchError,
+    StorageError,
+    TokensError,
+)
 from contract.job import Generation, Job
 from contract.objects import S3_CONFIG, SLOWEST_CALL_S
 from contract.request import parse_request
@@ -201,8 +207,8 @@ def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore, job_at: M
         store.ids_of(job_at("daily-1", 2, uri, 1))
 
 
-def test_an_s3_refusal_is_a_storage_error_that_names_the_place(s3: Any, bundle: Bundle) -> None:
-    with pytest.raises(StorageError, match=r"s3://no-such-bucket/neural-net/.*NoSuchBucket"):
+def test_a_missing_bucket_is_named(s3: Any, bundle: Bundle) -> None:
+    with pytest.raises(BucketError, match=r"s3://no-such-bucket/neural-net/.*NoSuchBucket"):
         TokenStore("no-such-bucket", bundle, s3).previous(DATE)
 
 

@@ -62,7 +62,7 @@ def _ok(answer: dict[str, Any]) -> Any:
     return type("Http", (), {"status_code": 200})(), answer | {"ResponseMetadata": {}}
 
 
-def run_with(at: Account, trials: Trials, *options: str) -> Any:
+def run_with(at: Account, trials: Trials, *options: str, answer: str = "") -> Any:
     hooks = Hooks()
     register = hooks.register
 
@@ -71,7 +71,7 @@ def run_with(at: Account, trials: Trials, *options: str) -> Any:
         register(session)
 
     hooks.register = both  # type: ignore[method-assign]
-    return at.run(*options, hooks=hooks, smoke=True)
+    return at.run(*options, hooks=hooks, smoke=True, answer=answer)
 
 
 SUCCEEDED = ("SUCCEEDED", "", "")

@@ -207,7 +207,7 @@ def test_a_day_that_others_keep_changing_is_a_conflict_by_name(s3: Any) -> None:
                 self._s3.put_object(Bucket=MUSIC_BUCKET, Key=request["Key"], Body=other)
             return super().put_object(**request)
 
-    with pytest.raises(ConflictError, match=r"_sequence\.json was changed by another execution"):
+    with pytest.raises(ConflictError, match=r"_sequence\.json: it was changed by another"):
         save(Busy(s3))
     assert LATEST_MIDI not in objects(s3)
 
@@ -310,7 +310,7 @@ def test_a_refused_read_of_the_latest_date_is_not_taken_for_none(s3: Any) -> Non
             raise ClientError(answer, "GetObject")
 
     watched = Refusing(s3)
-    with pytest.raises(AccessError, match=r"may not read s3://.*token_sequence\.json.*Denied"):
+    with pytest.raises(AccessError, match=r"cannot read s3://.*token_sequence\.json.*Denied"):
         save(watched)
     assert set(watched.written) == set(archive_keys(DATE).values())
 
