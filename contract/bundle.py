@@ -86,6 +86,16 @@ class Bundle:
                 f"{MANIFEST_FILE} says {manifest['model_id'][:8]}: a file is truncated, corrupted "
                 "or from another release"
             )
+        try:
+            return cls._of(manifest, directory)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"{directory / MANIFEST_FILE} lacks a field, or has one of another form: "
+                f"{type(error).__name__} {error}: export the model again"
+            ) from error
+
+    @classmethod
+    def _of(cls, manifest: Mapping[str, Any], directory: Path) -> Bundle:
         ids = manifest["ids"]
         return cls(
             directory=directory,

@@ -14,7 +14,11 @@ from contract.errors import TokensError
 
 LARGEST = 1e15  # number in a message: counts and seconds stay far below
 
-_EXECUTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")  # what Step Functions allows
+# What Step Functions allows: none of these characters, of any alphabet.
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+_EXECUTION_NAME = re.compile(
+    r"""[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]{1,80}"""
+)
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?")
 
 
@@ -79,7 +83,7 @@ def require_integers(value: object, where: str) -> list[int]:
 def require_execution_name(value: object, where: str) -> str:
     name = require_text(value, where)
     if not _EXECUTION_NAME.fullmatch(name):
-        raise TokensError(f"{where} must be letters, digits, - and _, got {name[:100]!a}")
+        raise TokensError(f"{where} must be a name as Step Functions allows, got {name[:100]!a}")
     return name
 
 

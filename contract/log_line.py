@@ -30,6 +30,7 @@ UNITS: Mapping[str, str] = {
     "Notes": "Count",
     "MusicSeconds": "Seconds",
     "Pieces": "Count",
+    "Damaged": "Count",  # days whose record, tokens or MIDI file is not as it was written
 }
 # Characters of an error's message; Lambda's own line has the whole message.
 LONGEST_MESSAGE = 1000

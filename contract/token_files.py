@@ -6,7 +6,9 @@ Checks whatever it reads. Depends on neither music nor how S3 is spoken to (obje
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from contract.objects import LARGEST_BYTES, Bucket, json_object
 from contract.records import archive_keys, daily_records, find_record, prefix_of, read_named
 
 LOOK_BACK_DAYS = 31
+_DAMAGED = " are damaged: "
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+MOST_IDS = 250_000  # of a piece: twice what an hour of dense music has
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class TokenStore:
         try:
             return self._piece_of(found, trial=trial)
         except TokensError as error:
-            reason = f"the tokens of {found} are damaged: {error}"
-            return Previous(date=None, ids=(), fresh_because=reason)
+            return Previous(date=None, ids=(), fresh_because=damaged(found, error))
 
     def write_run(self, execution: str, calls: int, ids: list[int]) -> str:
         """Stores the ids of an execution after so many calls; returns their URI.
@@ -110,6 +114,10 @@ class TokenStore:
             reason = f"the piece of {found} was made by another model ({model_id[:8]!a})"
             return Previous(date=None, ids=(), fresh_because=reason)
         ids = self._bundle.checked_ids(content.get("ids"), key)
+        if len(ids) > MOST_IDS:
+            raise TokensError(
+                f"{key} holds {len(ids)} ids, an hour of music has {MOST_IDS} at most"
+            )
         styles = self._bundle.styles.values()
         if len(ids) < 2 or ids[0] != self._bundle.bos_id or ids[1] not in styles:
             raise TokensError(f"{key}: ids must begin with BOS and a style")
@@ -125,7 +133,19 @@ class TokenStore:
         return newest
 
 
+def damaged(date: str, why: object) -> str:
+    """`fresh_because` of a day whose tokens are damaged."""
+    return f"the tokens of {date}{_DAMAGED}{why}"
+
+
+def is_damaged(fresh_because: str | None) -> bool:
+    return _DAMAGED in (fresh_because or "")
+
+
 def _run_key(execution: str, calls: int) -> str:
     # One file for each call: if a call dies after it has written its file, its retry still finds
     # the file that the call began with.
-    return f"runs/{execution}/tokens-{calls}.json"
+    # An execution's name can have any letters, or dots, which not every client leaves in a path.
+    plain = _PLAIN.fullmatch(execution)
+    folder = execution if plain else hashlib.sha256(execution.encode()).hexdigest()
+    return f"runs/{folder}/tokens-{calls}.json"

@@ -75,7 +75,8 @@ class Schedule(Described):
                 "RoleArn": place.role_arn("schedule"),
                 # The scheduler puts in the time that the start was due, also when it retries.
                 "Input": json.dumps({"date": "<aws.scheduler.scheduled-time>"}),
-                "RetryPolicy": {"MaximumEventAgeInSeconds": 3600, "MaximumRetryAttempts": 3},
+                # Half a day, as often as the scheduler can. The next day has a start of its own.
+                "RetryPolicy": {"MaximumEventAgeInSeconds": 43200, "MaximumRetryAttempts": 185},
                 "DeadLetterConfig": {"Arn": place.queue_arn},
             },
         }

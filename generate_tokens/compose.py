@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.errors import BudgetError, TokensError
+from contract.errors import BudgetError, BundleError, TokensError
 from contract.request import Request, parse_request
 from generate_tokens.beginning import Beginning
 from generate_tokens.candidates import Candidates, require_in_step
@@ -77,16 +77,29 @@ def no_answer(_ids: int) -> float:
 
 
 class Composer:
-    """Keeps the session and the tables of one bundle between invocations."""
+    """Keeps the session and the tables of one bundle between invocations.
+
+    Raises BundleError for a bundle with which nothing can be composed, although its hashes are
+    right: of another version's exporter, or with weights that are no numbers.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.decoder = Decoder(bundle)
-        self.vocabulary = Vocabulary(bundle.vocabulary)
-        self.beginning = Beginning(bundle, self.vocabulary)
-        self._grammar = Grammar(self.vocabulary, bundle.grammar)
-        self._next = NextToken(self.vocabulary, self._grammar)
-        self._slide_s = self._time_slide()
+        try:
+            self.decoder = Decoder(bundle)
+            self.vocabulary = Vocabulary(bundle.vocabulary)
+            self.beginning = Beginning(bundle, self.vocabulary)
+            self._grammar = Grammar(self.vocabulary, bundle.grammar)
+            self._next = NextToken(self.vocabulary, self._grammar)
+            self._slide_s = self._time_slide()
+        # All of this depends on the bundle alone, so whatever is wrong is wrong with the bundle.
+        except Exception as error:
+            if isinstance(error, BundleError):
+                raise
+            raise BundleError(
+                f"{bundle.directory}: nothing can be composed with this bundle: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def compose(
         self,
@@ -207,7 +220,10 @@ class Composer:
         began = time.perf_counter()
         batch.replay(batch.kept)
         batch.push()
-        return time.perf_counter() - began
+        took_s = time.perf_counter() - began
+        if not np.isfinite(batch.logits(0)).all():
+            raise BundleError(f"{self.bundle.model_path} computes no numbers")
+        return took_s
 
     def _stand(
         self,

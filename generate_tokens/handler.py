@@ -16,7 +16,7 @@ from contract.bundle import Bundle
 from contract.job import INLINE_IDS, Job, read_job
 from contract.log_line import log_line, logs_errors
 from contract.objects import S3_CONFIG, SLOWEST_CALL_S
-from contract.token_files import TokenStore
+from contract.token_files import TokenStore, is_damaged
 from generate_tokens.batch import check_batch, is_check
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.motif import motif_of
@@ -98,6 +98,9 @@ def metrics_of(job: Job, composition: Composition, used: float) -> dict[str, flo
         "TokensPerSecond": composition.sampled / max(composition.decode_s, 1e-6),
         "BudgetUsed": 100 * used,
     }
+    made = job.generation
+    if made is not None and made.calls == 1 and is_damaged(made.fresh_because):
+        metrics["Damaged"] = 1
     if composition.finished:
         metrics["CandidatesRejected"] = job.request.candidates - 1
     return metrics

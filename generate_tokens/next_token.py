@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import TokensError
+from contract.errors import BundleError, TokensError
 from contract.request import LONGEST_COMPOSED, Request
 from generate_tokens.motif import COVERED, MotifGuide
 from generate_tokens.sampling import sample
@@ -57,6 +57,7 @@ class NextToken:
 
         Raises:
             TokensError: nothing can follow, which happens only after ids from outside.
+            BundleError: the model computes NaN or infinity.
         """
         state, memory, left = sequence.state, sequence.memory, sequence.left
         ids = self._grammar.choices(state, may_end=left is not None and left <= 1)
@@ -91,6 +92,8 @@ class NextToken:
             raise TokensError(
                 "no pitch can follow these ids: all of them are already sounding"
             ) from error
+        except FloatingPointError as error:
+            raise BundleError(f"model.onnx computes no numbers: {error}") from error
         if guide is not None and following:
             return guide.steer(token, state, lambda i: i in may_follow and logits[i] > -np.inf)
         return token

@@ -14,7 +14,7 @@ from contract.bundle import Bundle
 from contract.errors import EventError, TokensError
 from contract.job import INLINE_IDS, MOST_MOTIF_IDS, Generation, Job
 from contract.request import Request
-from contract.token_files import Previous, TokenStore
+from contract.token_files import Previous, TokenStore, damaged
 from generate_tokens.compose import Composer, Composition
 from generate_tokens.draws import drawn
 from generate_tokens.motif import opening_of
@@ -115,11 +115,13 @@ def _motif_ids(previous: Previous, composer: Composer) -> tuple[list[int], str |
     """The bars of an earlier piece that hold its motif; or none, and why."""
     if not previous.ids:
         return [], previous.fresh_because
-    body = [token for token in previous.ids[2:] if token != composer.bundle.eos_id]
+    # A motif is in the first ids. More are not looked at: hostile ones could cost minutes.
+    first = previous.ids[2 : MOST_MOTIF_IDS + 3]
+    body = [token for token in first if token != composer.bundle.eos_id]
     try:
         composer.check(body, "ids")
     except TokensError as error:
-        return [], f"the tokens of {previous.date} are damaged: {error}"
+        return [], damaged(str(previous.date), error)
     opening = opening_of(body, composer.vocabulary)
     if not 0 < len(opening) <= MOST_MOTIF_IDS:
         return [], f"the piece of {previous.date} does not open with a melody to take up"

@@ -80,12 +80,15 @@ def sample(
         temperature: 0 takes the likeliest choice.
 
     Raises:
-        ValueError: no logit is finite.
+        ValueError: every logit is -inf.
+        FloatingPointError: a logit is NaN or inf.
     """
     order = logits.argsort()[::-1]  # from the likeliest down
     p = logits[order].astype(np.float64)
     if p[0] == -np.inf:
         raise ValueError("no choice has a finite logit")
+    if not math.isfinite(p[0]):  # NaN is sorted behind all numbers, so it is the first here
+        raise FloatingPointError(f"a logit is {p[0]}")
     if temperature == 0:
         return int(order[0])
     p -= p[0]  # the likeliest is exp(0) = 1, so nothing overflows

@@ -157,8 +157,8 @@ def publish(message: Mapping[str, Any], parts: Parts, context: Any) -> Outcome:
     def left_s() -> float:
         return float(context.get_remaining_time_in_millis()) / 1000
 
-    answer, facts = task.publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
-    return answer, {"execution": execution_of(message), **facts}, {}
+    answer, facts, metrics = task.publish(message.get("saved"), parts.bundle, parts.bucket, left_s)
+    return answer, {"execution": execution_of(message), **facts}, metrics
 
 
 def form_of(plan: str | None, first_bar: int) -> dict[str, Any] | None:

@@ -87,9 +87,9 @@ class Wanted:
 
 def publish(
     saved: object, bundle: Bundle, bucket: Bucket, left_s: Callable[[], float]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same message with its "publish" brought up to date, what came of it as "published", and
-    the facts to log.
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """The same message with its "publish" brought up to date and what came of it as "published";
+    the facts to log; the metrics.
 
     Raises EventError, TokensError, SoundError, PieceError, ConflictError, and errors of S3.
     """
@@ -101,6 +101,7 @@ def publish(
     done = replace(wanted, calls=wanted.calls + 1, rebuild=False, finished=True)
     facts: dict[str, Any] = {"date": wanted.date, "piece": wanted.piece, "call": done.calls}
     made: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
     if wanted.piece is not None:
         assert wanted.date is not None, "Wanted.read has seen to it"
         made = {"sound": publisher.sound_of(wanted.date, wanted.piece)}
@@ -115,7 +116,9 @@ def publish(
         damaged = dict(list(published.not_published.items())[:MOST_TOLD])
         made["not_published"] = damaged
         facts |= {"days": published.days, "finished": published.finished, "not_published": damaged}
-    return {**message, "publish": asdict(done), "published": made}, facts
+        if published.not_published and not wanted.trial:
+            metrics = {"Damaged": float(len(published.not_published))}
+    return {**message, "publish": asdict(done), "published": made}, facts, metrics
 
 
 def site_of(bank: Bank, bundle: Bundle) -> Site:

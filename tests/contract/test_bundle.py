@@ -123,3 +123,25 @@ def test_another_models_tokens_are_refused(bundle: Bundle) -> None:
         bundle.require_same_model("f" * 64, "the job")
     with pytest.raises(TokensError):
         bundle.require_same_model(None, "the job")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("ids"),
+        lambda manifest: manifest.update(ids=[]),
+        lambda manifest: manifest["ids"].pop("bos"),
+        lambda manifest: manifest.update(vocabulary=[["Bar"]]),
+        lambda manifest: manifest.update(grammar=None),
+        lambda manifest: manifest.update(tokenizer="REMI"),
+    ],
+)
+def test_a_manifest_that_was_written_wrong_is_refused(
+    change: Callable[[dict[str, Any]], object], copy: Path
+) -> None:
+    """Its hash is right: another exporter wrote it so."""
+    manifest = read_manifest(copy)
+    change(manifest)
+    write_manifest(copy, manifest)
+    with pytest.raises(BundleError, match=r"bundle\.json lacks a field, or has one of another"):
+        Bundle.load(copy)

@@ -274,3 +274,9 @@ def test_the_example_events_are_legal(path: Path, bundle: Bundle) -> None:
 
 def test_there_are_example_events() -> None:
     assert len(list(EVENTS.glob("*.json"))) >= 3
+
+
+@pytest.mark.parametrize("value", [False, None, "yes", 1, [True]])
+def test_a_rebuild_that_is_not_true_is_refused_by_name(value: object, bundle: Bundle) -> None:
+    with pytest.raises(EventError, match="rebuild_site must be true, or left out"):
+        parse_request({"rebuild_site": value}, bundle, "2026-11-22T06:00:00Z")

@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from contract.bundle import Bundle
+from contract.checks import require_execution_name
 from contract.errors import (
     AccessError,
     BucketError,
@@ -24,7 +25,7 @@ from contract.errors import (
 from contract.job import Generation, Job
 from contract.objects import S3_CONFIG, SLOWEST_CALL_S
 from contract.request import parse_request
-from contract.token_files import TokenStore
+from contract.token_files import MOST_IDS, TokenStore
 from tests.conftest import MUSIC_BUCKET
 from tests.stored import put_day
 
@@ -207,6 +208,24 @@ def test_a_run_of_another_model_is_refused(s3: Any, store: TokenStore, job_at: M
         store.ids_of(job_at("daily-1", 2, uri, 1))
 
 
+@pytest.mark.parametrize("name", ["a.b", "..", "Stück_1", "名前", "a+b=c@d!(e)'", "x" * 80])
+def test_whatever_step_functions_allows_as_a_name_has_tokens_of_its_own(
+    name: str, store: TokenStore, job_at: MakeJob
+) -> None:
+    assert require_execution_name(name, "here") == name
+    uri = store.write_run(name, 2, [1, 2, 3])
+    assert uri.isascii() and ".." not in uri
+    assert store.ids_of(job_at(name, 2, uri, 3)) == [1, 2, 3]
+    with pytest.raises(TokensError):
+        store.ids_of(job_at(f"{name}x", 2, uri, 3))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a\n", "x" * 81, "\ud800", 3, None, "a:b"])
+def test_what_is_no_name_of_an_execution_is_refused(name: object) -> None:
+    with pytest.raises(TokensError, match="here must be"):
+        require_execution_name(name, "here")
+
+
 def test_a_missing_bucket_is_named(s3: Any, bundle: Bundle) -> None:
     with pytest.raises(BucketError, match=r"s3://no-such-bucket/neural-net/.*NoSuchBucket"):
         TokenStore("no-such-bucket", bundle, s3).previous(DATE)
@@ -251,6 +270,15 @@ def test_refused_credentials_are_an_access_error_that_no_retry_is_worth(
     with pytest.raises(AccessError, match=f"s3://{MUSIC_BUCKET}/.*: check the policy") as refused:
         call(store)
     assert not isinstance(refused.value, StorageError)
+
+
+def test_more_ids_than_an_hour_of_music_has_are_damaged(
+    s3: Any, bundle: Bundle, store: TokenStore
+) -> None:
+    put_tokens(s3, bundle, "2026-11-21", ids=[1, 3] + [13] * MOST_IDS)
+    assert_damaged(store)
+    put_tokens(s3, bundle, "2026-11-21", ids=[1, 3] + [13] * (MOST_IDS - 2))
+    assert store.previous(DATE).date == "2026-11-21"
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_buckets_are_private_encrypted_tidied_and_tls_only(first: Done, aws: Loc
     lifecycle = s3.get_bucket_lifecycle_configuration(Bucket=MUSIC)["Rules"]
     by_id = {rule["ID"]: rule for rule in lifecycle}
     assert by_id["runs"]["Filter"]["Prefix"] == "runs/"
-    assert by_id["runs"]["Expiration"]["Days"] == 7
+    assert by_id["runs"]["Expiration"]["Days"] == 15
     assert by_id["delete-markers"]["Expiration"] == {"ExpiredObjectDeleteMarker": True}
     assert by_id["old-site"]["NoncurrentVersionExpiration"]["NoncurrentDays"] == 7
     # A record names a version of its day's files: of these no version is ever deleted.
@@ -143,8 +143,8 @@ def test_the_schedule_has_retries_a_time_zone_and_a_dead_letter_queue(
     )
     target = schedule["Target"]
     assert target["RetryPolicy"] == {
-        "MaximumEventAgeInSeconds": 3600,
-        "MaximumRetryAttempts": 3,
+        "MaximumEventAgeInSeconds": 43200,
+        "MaximumRetryAttempts": 185,
     }
     assert target["DeadLetterConfig"]["Arn"].endswith(":midi-archive-dead-letters")
     assert json.loads(target["Input"]) == {"date": "<aws.scheduler.scheduled-time>"}

@@ -16,7 +16,7 @@ from generate_tokens.compose import Composer
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
 from tests.generate_tokens.composing import StepClock
-from tests.generate_tokens.days import PLENTY, Context, job
+from tests.generate_tokens.days import PLENTY, Context, job, store_piece
 
 EVENTS = Path(module.__file__).parent / "events"
 
@@ -224,7 +224,7 @@ def test_a_finished_piece_says_its_metrics(
     text = capsys.readouterr().out.removesuffix("\n")
     metrics, line = metrics_in(text), json.loads(text)
     speed, unit = metrics.pop("TokensPerSecond")
-    assert speed == pytest.approx(line["tokens_per_s"], rel=0.05) and unit == "Count/Second"
+    assert speed == pytest.approx(line["tokens_per_s"], rel=0.2) and unit == "Count/Second"
     assert metrics == {"BudgetUsed": (25.0, "Percent"), "CandidatesRejected": (rejected, "Count")}
     assert (line["level"], line["execution"], line["finished"]) == ("INFO", "run-1", True)
     assert line["sampled"] == made["sampled"] and "ids" not in line
@@ -246,6 +246,17 @@ def test_an_unfinished_call_says_its_own_speed_and_no_choice(
         "BudgetUsed": (0.0, "Percent"),
     }
     assert metrics["TokensPerSecond"][0] != round(after["sampled"] / after["decode_s"], 3)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_damaged_tokens_of_yesterday_are_counted_for_the_alarm(
+    composer: Composer, s3: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_piece(s3, "2026-03-01", {"model_id": composer.bundle.model_id, "ids": [1, 3, 3]})
+    module.handler(job(duration_s=5), PLENTY)
+    assert metrics_in(capsys.readouterr().out.removesuffix("\n"))["Damaged"] == (1.0, "Count")
+    module.handler(job(duration_s=5, prompt="fresh"), PLENTY)
+    assert "Damaged" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("namespace")
@@ -277,5 +288,6 @@ def test_a_failure_is_logged_by_its_name(
         "level": "ERROR",
         "error": "EventError",
         "execution": "run-1",
+        "advice": EventError.advice,
         "function": "generate_tokens",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -70,6 +71,17 @@ def test_the_opening_motif_of_yesterday_is_taken_up(yesterday: Composer) -> None
     assert taken_up["pitches"] and comes_in(taken_up["pitches"], moved)
     assert comes_in(taken_up["pitches"], (pitch for bar in bars for _, pitch in bar))
     assert today["ids"] != made(job(duration_s=20, prompt="fresh"))["ids"]
+
+
+def test_ids_behind_the_motif_are_not_looked_at(lambda_composer: Composer, s3: Any) -> None:
+    """Whatever follows the opening costs nothing: hostile ids took half a minute."""
+    bodies = []
+    for later in ([], ids_of_bars([TUNE[0]] * 50_000)[:240_000]):
+        store_yesterday(lambda_composer, s3, [*ids_of_bars([*TUNE, *TUNE]), *later], "2026-03-01")
+        began = time.process_time()
+        bodies.append(made(job(duration_s=5))["motif_ids"])
+        assert time.process_time() - began < 4
+    assert bodies[0] == bodies[1] == ids_of_bars(TUNE)
 
 
 def test_a_motif_that_finds_no_place_is_not_said_to_be_taken_up(

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from contract.errors import SoundError, TokensError
+from contract.errors import EventError, SoundError, TokensError
 from midi_save.handler import handler
 from midi_save.publishing.publish import Published
 from midi_save.publishing.task import Wanted, longest_shared
 from tests.conftest import MUSIC_BUCKET
+from tests.emf import metrics_in
 from tests.midi_save.test_handler import deployed, save_message
 
 __all__ = ["deployed"]  # the fixture: the function as on a cold start
@@ -78,6 +79,30 @@ def test_a_rebuild_asks_for_everything_once(monkeypatch: pytest.MonkeyPatch) -> 
         (2, True),
     ]
     assert asked == [(None, True), (None, False)]
+
+
+def test_a_rebuild_makes_no_piece_and_says_so() -> None:
+    for event in ({"rebuild_site": True, "date": "2026-11-22"}, {"x": 1}):
+        with pytest.raises(EventError, match="rebuild_site makes no piece: leave out '"):
+            publish({"publish": {"rebuild": True, "event": event}})
+    wanted = {"rebuild": True, "event": {"rebuild_site": True, "Comment": "from the console"}}
+    assert Wanted.read(wanted).rebuild
+
+
+def test_damaged_days_are_counted_for_the_alarm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("METRICS_NAMESPACE", "midi-archive")
+    damaged: dict[str, str] = {}
+    done = Published(finished=True, days=1, urgent=None, not_published=damaged)
+    monkeypatch.setattr("midi_save.publishing.task.Publisher.publish", lambda *_, **__: done)
+    seen = []
+    for day in range(1, 31, 29):
+        publish({"publish": {"date": "2026-11-22"}})
+        text = capsys.readouterr().out.removesuffix("\n")
+        seen.append(metrics_in(text) if "_aws" in text else {})
+        damaged |= {f"2026-10-{day + n:02}": "is not MIDI" for n in range(30)}
+    assert seen == [{}, {"Damaged": (30.0, "Count")}]
 
 
 @pytest.mark.parametrize(
