@@ -1,4 +1,4 @@
-"""Makes chosen requests to the local AWS fail, before they reach moto. For tests.
+"""Makes chosen requests to the local AWS fail or wait, before they reach moto. For tests.
 
 A request is chosen by what its HTTP head shows: service, operation, and for S3 the key. Depends on
 neither moto nor boto3.
@@ -6,7 +6,9 @@ neither moto nor boto3.
 
 import json
 import re
+import socket
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,14 +27,21 @@ _REASONS = {500: "Internal Server Error", 503: "Service Unavailable", 429: "Too 
 
 @dataclass
 class Fault:
-    """Requests still to fail; `hits` counts those that did."""
+    """Requests still to fail; `hits` counts those that did.
+
+    Each is answered after `delay_s` with `status` and `code`; with `drop` its connection is closed
+    without an answer instead. With `done` it takes effect all the same: only its answer is lost.
+    """
 
     service: str
     operation: str
-    key_prefix: str
-    times: int
-    status: int
-    code: str
+    key_prefix: str = ""
+    times: int = 1
+    status: int = 503
+    code: str = "ServiceUnavailable"
+    drop: bool = False
+    done: bool = False
+    delay_s: float = 0.0
     hits: int = 0
 
 
@@ -58,8 +67,15 @@ class Faults:
         fault = self._fault_for(environ) if self._faults else None
         if fault is None:
             return self._app(environ, start_response)
-        # Read the body, as moto would have: the answer follows the whole request.
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if fault.done:
+            for _ in self._app(environ, lambda *_: None):
+                pass
+        else:  # read the body, as moto would have: the answer follows the whole request
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        time.sleep(fault.delay_s)
+        if fault.drop:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionAbortedError("a test asked for it")
         reason = _REASONS.get(fault.status, "Error")
         message = "a fault that a test asked for"
         if fault.service == "s3":

@@ -124,21 +124,13 @@ class LocalAws:
         """A role's credentials as an AWS service gets them. Raises iam.AssumeRoleError."""
         return self._iam.assume(role_arn, service, service.split(".", maxsplit=1)[0], source_arn)
 
-    def fail_next(
-        self,
-        service: str,
-        operation: str,
-        key_prefix: str = "",
-        *,
-        times: int = 1,
-        status: int = 503,
-        code: str = "ServiceUnavailable",
-    ) -> Fault:
+    def fail_next(self, service: str, operation: str, key_prefix: str = "", **how: Any) -> Fault:
         """For tests: the next requests fail, as in `fail_next("s3", "PutObject", "runs/")`.
 
-        boto3 in the function retries a 500 or 503 itself: `times` counts its attempts.
+        `how` are fields of Fault: times, status, code, drop, done, delay_s. boto3 in the function
+        retries a 500 or 503 and a lost connection itself: `times` counts its attempts.
         """
-        fault = Fault(service, operation, key_prefix, times, status, code)
+        fault = Fault(service, operation, key_prefix, **how)
         self._faults.add(fault)
         return fault
 

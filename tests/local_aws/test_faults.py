@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.local_aws.conftest import Cloud, allow
 
@@ -88,3 +90,28 @@ def test_json_services_fail_by_name_too(cloud: Cloud) -> None:
     with pytest.raises(ClientError, match="TooManyRequestsException"):
         cloud.invoke()
     assert cloud.invoke().payload == 1
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_connection_is_lost_before_or_after_the_request_takes_effect(
+    cloud: Cloud, done: bool
+) -> None:
+    s3 = cloud.aws.client("s3")
+    s3.create_bucket(Bucket="music")
+    cloud.aws.fail_next("s3", "PutObject", drop=True, done=done)
+
+    with pytest.raises(ConnectionClosedError):
+        s3.put_object(Bucket="music", Key="a", Body=b"x" * 100_000)
+    assert keys(cloud) == ["a"] * done
+    s3.put_object(Bucket="music", Key="a", Body=b"x")
+
+
+def test_fault_may_come_late(cloud: Cloud) -> None:
+    s3 = cloud.aws.client("s3")
+    s3.create_bucket(Bucket="music")
+    cloud.aws.fail_next("s3", "ListObjectsV2", status=400, code="SlowDown", delay_s=0.3)
+
+    began = time.monotonic()
+    with pytest.raises(ClientError, match="SlowDown"):
+        keys(cloud)
+    assert time.monotonic() - began >= 0.3
