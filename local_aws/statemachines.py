@@ -6,15 +6,18 @@ neither a particular state machine nor the functions.
 """
 
 import logging
+import re
 import sys
+import threading
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
-import moto.stepfunctions.parser.models  # noqa: F401  loads all modules that make clients
 from botocore.exceptions import ClientError
 from moto.core.config import default_user_config
+from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501
     StateTaskService,
@@ -24,11 +27,14 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 )
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from local_aws.clients import make_client
 from local_aws.iam import AssumeRoleError, Iam
 from local_aws.replacing import replace
 
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html
+NAME = re.compile(r"""[^\s<>{}\[\]?*"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,80}""")
 OWN_SERVICE = ("states", "sfn")  # in arn:aws:states:::states:... and ...:::aws-sdk:sfn:...
 
 
@@ -70,6 +76,7 @@ def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], o
     # and S3. Step Functions' own names begin with a capital in a definition, but not in its API.
     replace(stack, StateTaskService, "_normalise_parameters", _to_own_names)
     replace(stack, StateTaskService, "_normalise_response", _to_definition_names)
+    _install_names(stack)
     # moto redrives nothing, and its executions do not know how often they were.
     environment_of = ExecutionWorker._get_evaluation_environment
 
@@ -89,6 +96,25 @@ def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], o
         return eval_sync(*args, **(given | {"callback_endpoint": None}))
 
     replace(stack, StateTaskServiceCallback, "_eval_sync", wait_for_end)
+
+
+def _install_names(stack: ExitStack) -> None:
+    """Executions get their names as AWS gives them.
+
+    moto calls each execution without a name "None", and takes any name. Two requests at the same
+    time with the same name would both start an execution.
+    """
+    start, lock = StepFunctionsParserBackend.start_execution, threading.Lock()
+
+    def start_named(
+        backend: StepFunctionsParserBackend, arn: str, name: Any = None, *more: Any, **given: Any
+    ) -> Any:
+        if name is not None and not NAME.fullmatch(name):
+            raise InvalidName(f"Invalid Name: '{name}'")
+        with lock:
+            return start(backend, arn, name or str(uuid.uuid4()), *more, **given)
+
+    replace(stack, StepFunctionsParserBackend, "start_execution", start_named)
 
 
 def _to_own_names(task: StateTaskService, parameters: dict[str, Any], **_: Any) -> None:
