@@ -9,6 +9,7 @@ project uses are served. Whether the signature is right, moto decides. Depends o
 IAM.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +23,12 @@ BACKENDS = {
 }
 # Parts of paths that moto answers without a signature: its own pages, and SNS's certificate.
 UNCHECKED_PATHS = ("/moto-api", "/simplenotificationservice-")
+
+# A whole one: moto reads parts of half a signature, and fails with an error of its own.
+SIGNATURE = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=[\w-]+/\d{8}/[\w-]+/[\w-]+/aws4_request, ?"
+    r"SignedHeaders=[\w;-]+, ?Signature=[0-9a-f]+"
+)
 
 
 class Front:
@@ -56,7 +63,7 @@ class Front:
         path = unquote(environ["PATH_INFO"]).lower()
         if any(part in path for part in UNCHECKED_PATHS):
             return "moto's own pages are not served"
-        if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4-HMAC-SHA256 "):
+        if not SIGNATURE.fullmatch(environ.get("HTTP_AUTHORIZATION", "")):
             return "requests without a signature are not served"
         return None
 

@@ -24,7 +24,6 @@ class Host:
     runtime_dir: Path
     state_dir: Path  # sandboxes keep their files under it
     namespaces: bool
-    region: str
     spawner: Executor  # of one thread: the kernel kills a child when its starting thread ends
     python: str = field(
         default_factory=lambda: os.path.realpath(getattr(sys, "_base_executable", sys.executable))

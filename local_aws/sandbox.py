@@ -50,6 +50,10 @@ class Function:
     task_dir: Path
     opt_dir: Path
 
+    @property
+    def region(self) -> str:
+        return self.arn.split(":")[3]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -244,8 +248,8 @@ class Sandbox:
             "AWS_LAMBDA_LOG_STREAM_NAME": self.log_stream,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{VERSION}",
-            "AWS_REGION": host.region,
-            "AWS_DEFAULT_REGION": host.region,
+            "AWS_REGION": function.region,
+            "AWS_DEFAULT_REGION": function.region,
             **self._credentials,
         }
         return defaults | own | reserved

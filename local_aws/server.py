@@ -155,9 +155,9 @@ class LocalAws:
         statemachines.install(stack, self.endpoint, self._iam, self._wait)
         distributions.install(stack)
         spawner = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="spawner"))
-        host = Host(self._runtime_dir, state_dir, False, self.region, spawner)
+        host = Host(self._runtime_dir, state_dir, False, spawner)
         if self._namespaces is not False and namespaces_work(host):
-            host = Host(self._runtime_dir, state_dir, True, self.region, spawner)
+            host = Host(self._runtime_dir, state_dir, True, spawner)
         elif self._namespaces:
             raise RuntimeError("this system allows no user namespaces: leave `namespaces` out")
         self.namespaces = host.namespaces

@@ -25,6 +25,7 @@ MOTO_PAGES = [
     "/%6Doto-api/data.json",
     "/%256Doto-api/data.json",
     "/moto-api%2Fdata.json",
+    "/music/%2e%2e/moto-api/data.json",
     "/latest/meta-data/iam/security-credentials/default-role",
     "/latest/api/token",
     "/favicon.ico",
@@ -88,7 +89,12 @@ def attack_aws(port: int) -> Tries:
     aws.ask("GET /us-east-1_pool/.well-known/jwks.json", forged("cognito-idp"))
     aws.ask("GET /SimpleNotificationService-1.pem", forged("sns"))
 
-    for host in ("rebound.example", f"rebound.example:{port}", "motoapi.amazonaws.com"):
+    scheme, scope, *_ = forged("s3")["Authorization"].split(" ")
+    for half in ("", f"{scheme} ", f"{scheme} Credential=AKIA", f"{scheme} {scope}"):
+        aws.ask("GET /music/kept", {"Authorization": half})
+    aws.ask("GET /moto-api/", {"X-Forwarded-Host": f"127.0.0.1:{port}"}, host="rebound.example")
+    others = (f"[::1]:{port}", f"127.1:{port}", f"127.0.0.1:{port + 1}", f"a@127.0.0.1:{port}")
+    for host in ("rebound.example", f"rebound.example:{port}", "motoapi.amazonaws.com", *others):
         aws.ask("GET /moto-api/data.json", host=host)
         aws.ask(f"GET http://{host}/moto-api/data.json")
         aws.ask("GET /music/kept", forged("s3"), host=host)

@@ -12,7 +12,8 @@ GOOD = {
     "REQUEST_METHOD": "GET",
     "PATH_INFO": "/music/a-moto-api.mid",
     "HTTP_HOST": "127.0.0.1:4566",
-    "HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=AKIA/20260102/us-east-1/s3/aws4_request",
+    "HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=AKIA/20260102/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host;x-amz-date, Signature=00ff",
 }
 
 
@@ -54,6 +55,8 @@ def test_clients_do_not_name_the_port_80() -> None:
         ({"PATH_INFO": "/SimpleNotificationService-1.pem"}, "moto's own pages"),
         ({"HTTP_AUTHORIZATION": ""}, "without a signature"),
         ({"HTTP_AUTHORIZATION": "Basic AWS4-HMAC-SHA256 "}, "without a signature"),
+        ({"HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 "}, "without a signature"),
+        ({"HTTP_AUTHORIZATION": "AWS4-HMAC-SHA256 Credential=AKIA"}, "without a signature"),
     ],
 )
 def test_other_requests_are_refused(changed: dict[str, str], reason: str) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
+from local_aws.clients import make_client
+from local_aws.host import VERSION
 from local_aws.sandbox import RESPONSE_LIMIT_BYTES
 from tests.local_aws.conftest import Cloud, zipped
 
@@ -79,6 +82,24 @@ def test_simultaneous_calls_have_processes_of_their_own(cloud: Cloud) -> None:
         call.join()
 
     assert len(set(pids)) == 2
+
+
+def test_function_is_in_its_own_region(cloud: Cloud) -> None:
+    administrator = cloud.aws._administrator
+    elsewhere = make_client("lambda", cloud.aws.endpoint, "eu-central-1", administrator)
+    source = "import os\ndef handler(e, c): return os.environ['AWS_REGION'], c.invoked_function_arn"
+    elsewhere.create_function(
+        FunctionName="tiny",
+        Runtime=VERSION,
+        Role=cloud.role("tiny-role", "lambda.amazonaws.com"),
+        Handler="main.handler",
+        Code={"ZipFile": zipped({"main.py": source})},
+    )
+
+    region, arn = json.loads(elsewhere.invoke(FunctionName="tiny")["Payload"].read())
+
+    assert region == "eu-central-1"
+    assert arn.startswith("arn:aws:lambda:eu-central-1:")
 
 
 def test_time_out_kills_and_the_next_call_starts_afresh(cloud: Cloud) -> None:

@@ -19,8 +19,8 @@ MakeSandbox = Callable[[str], Sandbox]
 def make(runtime_dir: Path, tmp_path: Path) -> Iterator[MakeSandbox]:
     made: list[Sandbox] = []
     with ThreadPoolExecutor(1) as spawner:
-        host = Host(runtime_dir, tmp_path, False, "us-east-1", spawner)
-        host = Host(runtime_dir, tmp_path, namespaces_work(host), "us-east-1", spawner)
+        host = Host(runtime_dir, tmp_path, False, spawner)
+        host = Host(runtime_dir, tmp_path, namespaces_work(host), spawner)
 
         def make_one(source: str) -> Sandbox:
             task, opt = tmp_path / "task", tmp_path / "opt"
