@@ -27,7 +27,7 @@ def make_client(
         config=Config(
             proxies={},
             retries={"total_max_attempts": 1},
-            connect_timeout=10,
+            connect_timeout=LONGEST_CALL_S,  # of sending, too: a loaded machine takes a layer late
             read_timeout=LONGEST_CALL_S,
             **config,
         ),

@@ -20,6 +20,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from deploy.aws import clients_of
 from local_aws.server import STATE_PREFIX, AlreadyRunningError, LocalAws
 from tests.local_aws.conftest import CACHE_DIR, Cloud
 
@@ -85,6 +86,15 @@ def test_of_many_conditional_writes_at_once_one_succeeds(cloud: Cloud) -> None:
                 assert sum(threads.map(put, [f"key-{number}"] * 8)) == 1
     finally:
         sys.setswitchinterval(before)
+
+
+def test_upload_that_a_loaded_machine_takes_late_is_not_sent_again(cloud: Cloud) -> None:
+    """An upload that times out is sent once more while the first is still being read."""
+    ours = cloud.aws.client("s3").meta.config
+    assert ours.connect_timeout == ours.read_timeout > 900  # the former is that of sending
+    assert ours.retries["total_max_attempts"] == 1
+    deployers = clients_of(boto3.session.Session(), "us-east-1")("s3").meta.config
+    assert deployers.read_timeout >= 300
 
 
 def test_starts_empty_and_leaves_nothing_after_an_exception(runtime_dir: Path) -> None:
