@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import urllib.parse
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,8 @@ class Faults:
             text = json.dumps({"__type": fault.code, "message": message})
         body = b"" if environ["REQUEST_METHOD"] == "HEAD" else text.encode()
         headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
-        start_response(f"{fault.status} {reason}", [*headers, ("x-amzn-ErrorType", fault.code)])
+        headers += [("x-amzn-ErrorType", fault.code), ("x-amzn-RequestId", str(uuid.uuid4()))]
+        start_response(f"{fault.status} {reason}", headers)
         return [body]
 
     def _fault_for(self, environ: dict[str, Any]) -> Fault | None:

@@ -2,8 +2,8 @@
 
 It starts the target as the service does: with the schedule's own role and Input, and with one
 execution per firing. If the target cannot be started, the message goes to the dead-letter queue.
-Retries follow without waiting, and the target must be a state machine. Depends on neither the
-state machine's definition nor the functions.
+At most five retries follow, without waiting. The target must be a state machine. Depends on neither
+the state machine's definition nor the functions.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule.html
 """
 
@@ -61,7 +61,7 @@ def fire(
     except AssumeRoleError as error:
         raise StartError(f"schedule {schedule_name}: {error}") from error
     states = aws.client("stepfunctions", credentials)
-    attempts = 1 + target.get("RetryPolicy", {}).get("MaximumRetryAttempts", 185)
+    attempts = 1 + min(5, target.get("RetryPolicy", {}).get("MaximumRetryAttempts", 185))
     name = f"{schedule_name[:40]}-{scheduled_time.astimezone(UTC):%Y%m%d}-{execution_id[:13]}"
     for attempt in range(1, attempts + 1):
         try:

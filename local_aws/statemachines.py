@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
 from moto.core.config import default_user_config
 from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -25,6 +25,10 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import (  # noqa: E501
     StateTaskServiceCallback,
 )
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_lambda import (  # noqa: E501
+    StateTaskServiceLambda,
+)
+from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
@@ -87,6 +91,19 @@ def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], o
         return environment
 
     replace(stack, ExecutionWorker, "_get_evaluation_environment", with_redrive_count)
+    # Where Lambda cannot be reached, Step Functions names the error of its own SDK.
+    from_error = StateTaskServiceLambda._from_error
+
+    def named(task: StateTaskServiceLambda, env: Environment, ex: Exception) -> Any:
+        if isinstance(ex, HTTPClientError):
+            unreachable: Any = {
+                "Error": {"Code": "SdkClientException", "Message": str(ex)},
+                "ResponseMetadata": {"HTTPStatusCode": 0, "RequestId": "-"},
+            }
+            ex = ClientError(unreachable, "Invoke")
+        return from_error(task, env, ex)
+
+    replace(stack, StateTaskServiceLambda, "_from_error", named)
     # In moto a task that waits for an execution's end also listens for a task token, which nobody
     # sends. When the task is retried, the wait for that token is already over, and moto takes this
     # for a time-out. Without a callback endpoint the task does not listen.

@@ -221,10 +221,13 @@ def int8_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Pa
 
 @pytest.fixture(scope="module")
 def deployed() -> Iterator[tuple[LocalAws, dict[str, Any]]]:
-    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs."""
+    """The real bundle and functions in a local AWS of their own, and deploy.sh's outputs.
+
+    The state machine does not wait before its retries.
+    """
     from local_aws.runtime import ensure_runtime
     from local_aws.server import LocalAws
     from local_run.deployment import deploy
 
-    with LocalAws(ensure_runtime(ROOT / ".cache")) as aws:
+    with LocalAws(ensure_runtime(ROOT / ".cache"), wait=lambda _: None) as aws:
         yield aws, deploy(aws)

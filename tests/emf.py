@@ -1,11 +1,15 @@
-"""Reads the metrics of a log line, as CloudWatch does by its embedded metric format."""
+"""What CloudWatch makes of log lines: metrics, by its embedded metric format, and alarms."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Mapping
 
 import pytest
+
+from deploy.place import DOCUMENTS, FUNCTIONS
 
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html
 _SIZES = [
@@ -45,3 +49,20 @@ def metrics_in(text: str) -> dict[str, tuple[float, str]]:
             assert type(line[metric["Name"]]) in (int, float)
             found[metric["Name"]] = (line[metric["Name"]], metric["Unit"])
     return found
+
+
+def alarms_of(metrics: Mapping[str, float]) -> set[str]:
+    """The ends of the names of the alarms that a day's metrics set off, as they are deployed.
+
+    A metric that is missing is 0. `Duration`, in ms, is of whichever function it exceeds.
+    """
+    documents = json.loads((DOCUMENTS / "alarms.json").read_text())
+    fired = set()
+    for alarm in [*documents["of the installation"], *documents["of each function"]]:
+        value, limit = metrics.get(alarm["MetricName"], 0), alarm["Threshold"]
+        if isinstance(limit, str):
+            limit = min(800 * row.timeout_s for row in FUNCTIONS)
+        more = alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        if value > limit if more else value < limit:
+            fired.add(re.sub(r"\$\{\w+\}-", "", alarm["AlarmName"]))
+    return fired

@@ -1,4 +1,6 @@
-"""What goes wrong outside the code: prompts, stored tokens, S3, budgets, bundles; the real chain.
+"""What goes wrong outside the code: prompts, stored tokens, budgets, bundles; the real chain.
+
+Faults of single calls are in the bench (tests/bench).
 
 Each test asks what the execution says and what is in the bucket afterwards.
 """
@@ -118,31 +120,6 @@ def test_damaged_tokens_do_not_stop_the_next_days(
     assert "2025-07-01" in (piece.fresh_because or "") and "damaged" in (piece.fresh_because or "")
 
 
-def test_a_passing_error_of_s3_is_retried_and_a_lasting_one_is_named(
-    deployed: Deployed, tmp_path: Path
-) -> None:
-    aws, _ = deployed
-    event = {"duration_s": 8, "prompt": "fresh"}
-    compose_day(*deployed, date(2027, 1, 1), event, tmp_path)
-    fault = aws.fail_next("s3", "PutObject", LATEST[0], times=3, status=503)
-    compose_day(*deployed, date(2027, 1, 2), event, tmp_path)
-    assert fault.hits == 3
-    before = kept(deployed)
-    lasting = aws.fail_next("s3", "PutObject", LATEST[0], times=1000, status=503)
-    try:
-        with pytest.raises(ComposeError, match="StorageError: .*model-prediction.mid"):
-            compose_day(*deployed, date(2027, 1, 3), event, tmp_path)
-    finally:
-        aws.clear_faults()
-    after = kept(deployed)
-    assert lasting.hits > 3
-    assert after[LATEST[0]] == before[LATEST[0]]
-    assert not list(tmp_path.glob("2027-01-03*"))
-    compose_day(*deployed, date(2027, 1, 3), event, tmp_path)
-    healed = kept(deployed)
-    assert healed[LATEST[0]] == healed["neural-net/2027-01-03_sequence.mid"] != before[LATEST[0]]
-
-
 def published(deployed: Deployed, name: str) -> bytes:
     """A file of the site."""
     client, bucket = client_and_bucket(deployed)
@@ -170,27 +147,6 @@ def test_two_executions_of_one_day_leave_the_day_of_one_of_them(deployed: Deploy
         assert tokens["seed"] == record["seed"]
         midi = record["sha256"][:12]
         assert f"midi/{day}-{midi}.mid".encode() in published(deployed, f"days/{day}.html")
-
-
-def test_publishing_that_fails_leaves_the_piece_safe_and_starting_again_heals(
-    deployed: Deployed, tmp_path: Path
-) -> None:
-    aws, _ = deployed
-    event = {"duration_s": 8, "candidates": 1, "prompt": "fresh"}
-    compose_day(*deployed, date(2029, 1, 1), event, tmp_path)
-    fault = aws.fail_next("s3", "PutObject", "site/index.html", times=1000, status=503)
-    try:
-        with pytest.raises(ComposeError, match=r"StorageError: .*site/index\.html"):
-            compose_day(*deployed, date(2029, 1, 2), event, tmp_path)
-    finally:
-        aws.clear_faults()
-    assert fault.hits > 1
-    saved = kept(deployed)
-    assert saved[LATEST[0]] == saved["neural-net/2029-01-02_sequence.mid"], "the piece is safe"
-    assert b"2029-01-02" not in published(deployed, "index.html")
-    compose_day(*deployed, date(2029, 1, 2), event, tmp_path)
-    assert kept(deployed) == saved
-    assert b"2029-01-02" in published(deployed, "index.html")
 
 
 def test_a_rebuild_brings_back_what_was_lost_and_makes_no_piece(deployed: Deployed) -> None:

@@ -1,0 +1,64 @@
+"""Faults on the chain, a year with a fault a day, and damaged input at every border.
+
+    python -m tests.bench [--long]
+
+Prints what was injected, survived, healed and lost, and ends with one line of JSON. Short: under a
+minute. Long: every row of the table, 365 days, 100,000 damaged inputs; half an hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import date, timedelta
+from typing import Any
+
+from tests.bench.borders import borders_part
+from tests.bench.chain import check, deployed, year
+from tests.bench.rows import ROWS
+
+FIRST, FIRST_OF_YEAR = date(2024, 1, 1), date(2025, 1, 1)
+
+
+def chain_part(*, long: bool) -> dict[str, Any]:
+    """The table of faults, then the year."""
+    rows, days = [row for row in ROWS if long or row.short], 365 if long else 4
+    wrong: list[str] = []
+    failed: set[str] = set()
+    with deployed() as chain:
+        chain.run(FIRST)
+        for number, row in enumerate(rows, 1):
+            differs = check(chain, row, FIRST + timedelta(days=number))
+            wrong += [f"{row.state}, {row.call}, {row.fault}: {what}" for what in differs]
+            came = ", ".join(differs) or (f"{row.error}, healed" if row.error else "survived")
+            print(f"{row.state:9}{row.call:50}{row.fault:25}{row.lasts:9}{came}", flush=True)
+        for number, (day, row, error) in enumerate(year(chain, FIRST_OF_YEAR, days), 1):
+            wrong += [f"{day}, {row}: {error or 'a piece'}"] if error != row.error else []
+            failed |= {str(day)} if row.error else set()
+            if number % 73 == 0 or number == days:
+                print(f"{number} days with a fault each: {len(failed)} failed", flush=True)
+        files = {name: n for name, n in chain.files().items() if name.startswith("2025")}
+        lost = {str(FIRST_OF_YEAR + timedelta(days=n)) for n in range(days)} - files.keys()
+        wrong += [f"{name}: lost, although its fault did not last" for name in lost - failed]
+        for name in files:
+            differs = chain.whole(date.fromisoformat(name), latest=False)
+            wrong += [f"{name}: {what}" for what in differs]
+    healed = sum(bool(row.error) for row in rows)
+    table = {"injected": len(rows), "survived": len(rows) - healed, "healed": healed}
+    incomplete = sum(n != 3 for n in files.values())
+    of_year = {"days": days, "failed": len(failed), "lost": len(lost), "incomplete": incomplete}
+    return {"table": table, "year": of_year, "wrong": wrong[:20]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--long", action="store_true", help="half an hour instead of a minute")
+    long, began = parser.parse_args().long, time.monotonic()
+    borders = borders_part(100_000 if long else 1000, long=long)
+    result = {**chain_part(long=long), "borders": borders}
+    print(json.dumps({**result, "seconds": round(time.monotonic() - began)}))
+
+
+if __name__ == "__main__":
+    main()
