@@ -6,6 +6,7 @@ import datetime
 import json
 import math
 import operator
+import zoneinfo
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -101,6 +102,30 @@ def test_the_date_may_be_the_schedulers_timestamp(bundle: Bundle) -> None:
     assert parsed(bundle, date="2026-11-21T23:59:00Z").date == "2026-11-21"
 
 
+@pytest.mark.parametrize(
+    ("local", "zone"),
+    [
+        # Their UTC day is another, in winter, in summer or always.
+        ("01:30", "Europe/Berlin"),
+        ("00:30", "Europe/London"),
+        ("19:30", "America/New_York"),
+        ("23:30", "America/New_York"),
+        ("10:15", "Australia/Lord_Howe"),  # whose clocks go by half an hour
+        ("12:30", "Pacific/Auckland"),
+        ("05:45", "Asia/Kathmandu"),
+    ],
+)
+def test_of_a_daily_schedule_in_a_zone_each_day_has_one_piece(
+    local: str, zone: str, bundle: Bundle
+) -> None:
+    first, clock = datetime.date(2026, 12, 1), datetime.time.fromisoformat(local)
+    days = [first + datetime.timedelta(days) for days in range(500)]
+    for day in days:
+        due = datetime.datetime.combine(day, clock, zoneinfo.ZoneInfo(zone))
+        sent = f"{due.astimezone(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}[{zone}]"
+        assert parsed(bundle, date=sent).date == str(day), sent
+
+
 def test_a_negative_zero_is_written_as_zero(bundle: Bundle) -> None:
     assert str(parsed(bundle, temperature=-0.0).to_json()["temperature"]) == "0.0"
 
@@ -189,6 +214,15 @@ def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle
         ("date", "1969-12-31"),
         ("date", "2026-11-221"),
         ("date", 20261122),
+        ("date", "2026-11-22[Europe/Berlin]"),  # a day is the same everywhere
+        ("date", "2026-11-22T06:00:00[Europe/Berlin]"),  # of which clocks?
+        ("date", "2026-11-22T06:00:00Z[Mars/Olympus]"),
+        ("date", "2026-11-22T06:00:00Z[Europe]"),
+        ("date", "2026-11-22T06:00:00Z[../../etc/passwd]"),
+        ("date", "2026-11-22T06:00:00Z[]"),
+        ("date", "2026-11-22T25:00:00Z[UTC]"),
+        ("date", "9999-12-31T23:00:00Z[Pacific/Auckland]"),
+        ("date", "1970-01-01T00:00:00Z[America/New_York]"),
         ("pieces", 0),
         ("pieces", 1001),
         ("pieces", 2.0),
