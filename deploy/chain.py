@@ -65,6 +65,10 @@ class Schedule(Described):
     calls = ("get_schedule", "create_schedule", "update_schedule", "delete_schedule")
 
     def __init__(self, aws: Aws, place: Place, expression: str = "", timezone: str = "") -> None:
+        # The scheduler puts in the time that the start was due, also when it retries, in UTC. The
+        # piece is of the day there was in the zone. A rate counts hours, without any zone.
+        local = timezone != "UTC" and not expression.startswith("rate")
+        date = "<aws.scheduler.scheduled-time>" + (f"[{timezone}]" if local else "")
         want = {
             "ScheduleExpression": expression,
             "ScheduleExpressionTimezone": timezone,
@@ -73,8 +77,7 @@ class Schedule(Described):
             "Target": {
                 "Arn": place.state_machine_arn,
                 "RoleArn": place.role_arn("schedule"),
-                # The scheduler puts in the time that the start was due, also when it retries.
-                "Input": json.dumps({"date": "<aws.scheduler.scheduled-time>"}),
+                "Input": json.dumps({"date": date}),
                 # Half a day, as often as the scheduler can. The next day has a start of its own.
                 "RetryPolicy": {"MaximumEventAgeInSeconds": 43200, "MaximumRetryAttempts": 185},
                 "DeadLetterConfig": {"Arn": place.queue_arn},

@@ -9,9 +9,10 @@ from typing import Any
 
 from deploy.aws import Aws
 from deploy.chain import Schedule, StateMachine
+from deploy.errors import DeployError
 from deploy.functions import Function, Layer, LogGroup, OldVersions
 from deploy.operations import Dashboard, Topic, alarms
-from deploy.options import Options, first_runtime
+from deploy.options import Options, check_schedule, first_runtime
 from deploy.pack import Packed
 from deploy.place import FUNCTIONS, LAYERS, ROLES, Place
 from deploy.resource import Resource
@@ -35,7 +36,10 @@ class Settings:
 
 
 def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
-    """Settings as the options say, else as they are deployed, else the defaults."""
+    """Settings as the options say, else as they are deployed, else the defaults.
+
+    Raises DeployError if a schedule that is asked for has days without a start in its zone.
+    """
     deployed: dict[str, Any] = {}
     # A run that was killed can have left one function, or one role, of them.
     functions = (Function(aws, place, row).read() for row in FUNCTIONS)
@@ -51,7 +55,14 @@ def settings_of(options: Options, aws: Aws, place: Place) -> Settings:
         deployed["site"] = site["DistributionConfig"]["Enabled"]
     given = {name: getattr(options, name) for name in asdict(Settings())}
     chosen = {name: v for name, v in given.items() if v is not None}
-    return Settings(**{**deployed, **chosen})
+    settings = Settings(**{**deployed, **chosen})
+    try:
+        check_schedule(settings.schedule, settings.timezone)
+    except DeployError as error:
+        if {"schedule", "timezone"} & chosen.keys():
+            raise
+        aws.say(f"the schedule stays as it is deployed, but: {error}")
+    return settings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from contract.errors import BundleError
 from deploy.errors import DeployError
 from deploy.layers import HOST_RUNTIME, MACHINES
 from deploy.place import ROOT
-from deploy.schedule_expression import ScheduleExpressionError, check_expression, check_timezone
+from deploy.schedule_expression import (
+    ScheduleExpressionError,
+    check_expression,
+    check_in_zone,
+    check_timezone,
+)
 from deploy.soundfont import DEFAULT, programs_of, trimmed_bank
 
 # The pins have wheels for 3.11 to 3.14 only, and they need glibc 2.28, while Lambda's python3.11 is
@@ -185,6 +190,8 @@ def parse(arguments: Sequence[str], caller: Path, root: Path = ROOT) -> Options:
     given = vars(parser.parse_args(arguments))
     given = {name: value for name, value in given.items() if value is not None}
     options = Options(root=root, **given)
+    if options.schedule and options.timezone:  # one alone goes with what is deployed
+        check_schedule(options.schedule, options.timezone)
     if options.delete_music and options.action != "destroy":
         raise DeployError("--delete-music goes with --destroy")
     if options.outputs is not None:
@@ -209,6 +216,14 @@ def first_runtime(host: str = HOST_RUNTIME) -> str:
     """
     local = bool(os.environ.get("AWS_ENDPOINT_URL"))
     return host if local or host in RUNTIMES else "python3.13"
+
+
+def check_schedule(schedule: str, timezone: str) -> None:
+    """Raises DeployError if the schedule has days without a start in its zone."""
+    try:
+        check_in_zone(schedule, timezone)
+    except ScheduleExpressionError as error:
+        raise DeployError(f"--schedule: {error}, or another --timezone") from error
 
 
 def check_name(name: str, region: str) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from bisect import bisect_left
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
 
 from aws_croniter import AwsCroniter
 from aws_croniter.exceptions import AwsCroniterExpressionError
@@ -16,6 +18,8 @@ from aws_croniter.exceptions import AwsCroniterExpressionError
 LATE_H = 12  # how late a piece may be before its alarm goes off
 LONGEST_ALARM_H = 7 * 24  # CloudWatch looks back no further
 LOOK_AHEAD = timedelta(days=15)  # for the longest pause of a cron expression: two weeks and more
+YEARS_AHEAD = 10  # for changes of the clocks
+DAY_MIN = 24 * 60
 
 
 class ScheduleExpressionError(ValueError):
@@ -48,6 +52,29 @@ def check_timezone(name: str) -> None:
         raise ScheduleExpressionError(
             f"time zone {name!r} is not in the IANA list; write for instance Europe/Berlin"
         ) from error
+
+
+def check_in_zone(expression: str, timezone: str) -> None:
+    """Whether the schedule has a start on each of its days, whatever the zone's clocks do.
+
+    The scheduler leaves out a start at a local time that the clocks jump over, and starts once at
+    one that comes twice ('Daylight savings time' on the page above). So a day of which all starts
+    are jumped over has no piece. Raises ScheduleExpressionError.
+    """
+    kind, inner = _parts(expression)
+    if kind == "rate":  # counts hours, in whatever zone
+        return
+    for gap, end in _gaps(timezone):
+        for day in {gap.date(), (end - timedelta(minutes=1)).date()}:
+            midnight = datetime.combine(day, time(), UTC)
+            starts = _starts(kind, inner, midnight, midnight + timedelta(days=1))
+            first = next(starts, None)
+            if first and all(gap <= start < end for start in (first, *starts)):
+                raise ScheduleExpressionError(
+                    f"{expression!r}: on {day} the clocks of {timezone} go from {gap:%H:%M} to "
+                    f"{end:%H:%M}, so that the day has no {first:%H:%M} and would have no piece: "
+                    f"choose a time outside of {gap:%H:%M} to {end:%H:%M}"
+                )
 
 
 def hours_without_a_piece(expression: str) -> int | None:
@@ -86,6 +113,43 @@ def _cron(expression: str, inner: str) -> AwsCroniter:
     if cron.occurrence(datetime.now(UTC)).next() is None:
         raise ScheduleExpressionError(f"{expression!r} never starts a piece from now on")
     return cron
+
+
+def _starts(kind: str, inner: str, after: datetime, before: datetime) -> Iterator[datetime]:
+    """Local times from `after` on, written as if they were UTC, which is all that cron knows."""
+    if kind == "at":
+        start = datetime.fromisoformat(inner).replace(tzinfo=UTC)
+        if after <= start < before:
+            yield start
+        return
+    cron, start = AwsCroniter(inner), after - timedelta(minutes=1)
+    while (start := cron.occurrence(start).next()) is not None and start < before:
+        yield start
+
+
+def _gaps(timezone: str) -> Iterator[tuple[datetime, datetime]]:
+    """The local times that the zone's clocks jump over from now on, written as if they were UTC:
+    the first that there is not, and the first that there is again. None without time zone data.
+    """
+    try:
+        zone = zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # check_timezone's to refuse
+        return
+
+    def local(minute: int) -> datetime:
+        moment = datetime.fromtimestamp(minute * 60, zone)
+        return moment.replace(tzinfo=UTC)
+
+    today = int(datetime.now(UTC).timestamp()) // 60
+    for day in range(today, today + YEARS_AHEAD * 365 * DAY_MIN, DAY_MIN):
+        if local(day + DAY_MIN) - local(day) > timedelta(days=1):
+            minutes = range(day, day + DAY_MIN + 1)
+            change = minutes[
+                bisect_left(
+                    minutes, True, key=lambda m: local(m) - local(day) > timedelta(minutes=m - day)
+                )
+            ]
+            yield local(change - 1) + timedelta(minutes=1), local(change)
 
 
 def _longest_pause(cron: AwsCroniter) -> timedelta:

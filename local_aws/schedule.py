@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 
@@ -79,7 +80,8 @@ def fire(
 
 def fire_for(aws: LocalAws, schedule_name: str, day: date, event: Mapping[str, Any]) -> str:
     """Fire it as of the morning of `day`, with the event's fields; return the execution's ARN."""
-    scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=UTC)
+    zone = ZoneInfo(_deployed(aws, schedule_name)["ScheduleExpressionTimezone"])
+    scheduled = datetime(day.year, day.month, day.day, SCHEDULED_HOUR, tzinfo=zone)
     return fire(aws, schedule_name, scheduled, event)
 
 

@@ -13,7 +13,7 @@ from deploy import layers
 from deploy.__main__ import main
 from deploy.errors import way_out
 from deploy.options import parse
-from tests.deploy.deployer import RUNTIME, Account, Hooks, make_tree
+from tests.deploy.deployer import NAME, RUNTIME, Account, Hooks, make_tree
 
 
 class NoSession:
@@ -42,6 +42,7 @@ class NoSession:
         (["--outputs", "/nowhere/x.json"], "--outputs"),
         (["--outputs", "/tmp"], "is a folder"),
         (["--schedule", "at(2020-01-01T00:00:00)"], "in the past"),
+        (["--schedule", "cron(30 2 * * ? *)", "--timezone", "Europe/Berlin"], "has no 02:30"),
         (["--colour", "red"], "--colour"),
         (["--name"], "--name"),
         (["--profile", ""], "--profile"),
@@ -142,3 +143,29 @@ def test_no_region_is_told(
         monkeypatch.delenv(variable, raising=False)
     assert main([], type("Session", (), {"region_name": None})(), root) == 1
     assert "give --region" in capsys.readouterr().err
+
+
+def test_a_schedule_sends_its_zone_and_one_of_lost_days_is_refused(made: Account) -> None:
+    scheduler = made.aws.client("scheduler")
+
+    def sent() -> str:
+        target = scheduler.get_schedule(Name=f"{NAME}-daily")["Target"]
+        return str(json.loads(target["Input"])["date"])
+
+    made.deploy("--schedule", "cron(30 1 * * ? *)", "--timezone", "Europe/Berlin")
+    assert sent() == "<aws.scheduler.scheduled-time>[Europe/Berlin]"
+    hooks = Hooks()
+    for options in (["--schedule", "cron(30 2 * * ? *)"], ["--timezone", "Europe/London"]):
+        done = made.run(*options, hooks=hooks)
+        assert done.code == 1
+        assert done.err.startswith("deploy.sh: --schedule: ") and "would have no piece" in done.err
+    assert hooks.writes() == []
+    have = scheduler.get_schedule(Name=f"{NAME}-daily")
+    kept = {name: have[name] for name in ("Name", "FlexibleTimeWindow", "Target", "State")}
+    zone = {"ScheduleExpressionTimezone": "Europe/Berlin"}
+    scheduler.update_schedule(**kept, **zone, ScheduleExpression="cron(30 2 * * ? *)")
+    lines = made.deploy()
+    assert any("stays as it is deployed, but: --schedule: 'cron(30 2" in line for line in lines)
+    assert lines[-1] == "changes: 0"
+    made.deploy("--schedule", "rate(1 day)")  # each 24 hours, whatever the clocks say
+    assert sent() == "<aws.scheduler.scheduled-time>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from deploy.schedule_expression import (
     ScheduleExpressionError,
     check_expression,
+    check_in_zone,
     check_timezone,
     hours_without_a_piece,
 )
+
+NEXT_MARCH = date(date.today().year + 1, 3, 31)
+LAST_SUNDAY_OF_MARCH = NEXT_MARCH - timedelta(days=(NEXT_MARCH.weekday() + 1) % 7)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +116,46 @@ def test_time_zones() -> None:
 )
 def test_the_longest_pause_without_a_piece(expression: str, hours: int | None) -> None:
     assert hours_without_a_piece(expression) == hours
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "times"),
+    [
+        ("cron(30 2 * * ? *)", "Europe/Berlin", "02:00 to 03:00"),
+        ("cron(0 2 ? * SUN *)", "Europe/Berlin", "02:00 to 03:00"),
+        ("cron(*/10 2 * * ? *)", "Europe/Berlin", "02:00 to 03:00"),
+        ("cron(30 2 L 3 ? *)", "Europe/Berlin", "02:00 to 03:00"),  # a Sunday in 2030
+        ("cron(59 1 * * ? *)", "Europe/London", "01:00 to 02:00"),
+        ("cron(0 2 * * ? *)", "America/New_York", "02:00 to 03:00"),
+        ("cron(0 0 * * ? *)", "Africa/Cairo", "00:00 to 01:00"),
+        ("cron(15 23 * * ? *)", "America/Nuuk", "23:00 to 00:00"),
+        ("cron(29 2 * * ? *)", "Australia/Lord_Howe", "02:00 to 02:30"),
+        ("cron(30 1 * * ? *)", "Antarctica/Troll", "01:00 to 03:00"),
+        ("at(2099-03-29T02:30:00)", "Europe/Berlin", None),  # further than is looked
+        (f"at({LAST_SUNDAY_OF_MARCH}T02:30:00)", "Europe/Berlin", "02:00 to 03:00"),
+        (f"at({LAST_SUNDAY_OF_MARCH}T03:00:00)", "Europe/Berlin", None),
+        # A day has another start, or the time is not jumped over: one that comes twice starts once.
+        ("cron(0 2,4 * * ? *)", "Europe/Berlin", None),
+        ("cron(0 * * * ? *)", "Europe/Berlin", None),
+        ("cron(59 1 * * ? *)", "Europe/Berlin", None),
+        ("cron(0 3 * * ? *)", "Europe/Berlin", None),
+        ("cron(30 2 ? * MON *)", "Europe/Berlin", None),
+        ("cron(30 2 * * ? *)", "Asia/Tokyo", None),
+        ("cron(30 2 * * ? *)", "UTC", None),
+        ("cron(30 2 * * ? *)", "Not/There", None),  # is refused elsewhere
+        ("rate(1 day)", "Europe/Berlin", None),
+    ],
+)
+def test_a_time_that_the_clocks_of_the_zone_jump_over_is_refused(
+    expression: str, zone: str, times: str | None
+) -> None:
+    if times is None:
+        check_in_zone(expression, zone)
+        return
+    start, _, end = times.partition(" to ")
+    with pytest.raises(ScheduleExpressionError) as caught:
+        check_in_zone(expression, zone)
+    assert f"the clocks of {zone} go from {start} to {end}, so that the day has no" in str(
+        caught.value
+    )
+    assert str(caught.value).endswith(f"choose a time outside of {times}")

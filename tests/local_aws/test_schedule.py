@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.schedule import ScheduleError, StartError, fire
+from local_aws.schedule import ScheduleError, StartError, fire, fire_for
 from local_run.executions import wait_for
 from tests.local_aws.conftest import Cloud, allow
 
@@ -75,6 +75,14 @@ def test_scheduled_time_is_in_utc(scheduled: Scheduled) -> None:
     ended = wait_for(scheduled.aws, fire(scheduled.aws, "daily", berlin))
 
     assert json.loads(ended["input"])["date"] == "2026-11-22T06:00:00Z"
+
+
+def test_the_morning_of_a_day_is_that_of_the_schedules_zone(scheduled: Scheduled) -> None:
+    scheduled.create(scheduled.may_start, ScheduleExpressionTimezone="America/Los_Angeles")
+
+    ended = wait_for(scheduled.aws, fire_for(scheduled.aws, "daily", WHEN.date(), {}))
+
+    assert json.loads(ended["input"])["date"] == "2026-11-22T14:00:00Z"
 
 
 def test_overrides_are_laid_over_the_input(scheduled: Scheduled) -> None:
