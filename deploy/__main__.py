@@ -7,14 +7,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deploy.aws import Aws, clients_of
 from deploy.deployment import Deployment
-from deploy.errors import AGAIN, DeployError, way_out
+from deploy.errors import AGAIN, DeployError, ended_by, way_out
 from deploy.options import Options, parse
 from deploy.place import ROOT
 
@@ -55,10 +55,6 @@ def _ask(question: str) -> str:
         return ""
 
 
-def _end(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
 def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path = ROOT) -> int:
     """Exit status: 0 if all is done, 1 for an error, which is told with the way out."""
     try:
@@ -80,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)  # the lock is given back then, as after Ctrl-C
+    signal.signal(signal.SIGTERM, ended_by)  # the lock is given back then, as after Ctrl-C
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contract.bundle import CARD_FILE, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle
-from deploy import layers, soundfont, trial
+from contract.bundle import Bundle
+from deploy import layers, model_layer, soundfont, trial
 from deploy.aws import Aws
 from deploy.errors import DeployError
 from deploy.functions import Function, Layer
@@ -165,13 +165,12 @@ class Deployment:
 
     def _pack(self, settings: Settings, work: Path) -> dict[str, Packed]:
         """The zips of layers and functions, by name. Nothing has been written to AWS before."""
-        root, bundle = self._options.root, self._options.model
-        files = (MODEL_FILE, TOKENIZER_FILE, MANIFEST_FILE, CARD_FILE)
+        root = self._options.root
         folders = {row.layers[0]: row.folder for row in FUNCTIONS}
 
         def layer(kind: str) -> Packed:
             if kind == "model":
-                return pack(work / "model.zip", {f"model/{file}": bundle / file for file in files})
+                return model_layer.build(self._options.model, work, root / "build")
             if kind == "sounds":
                 return self._pack_sounds(work)
             return layers.build(

@@ -3,10 +3,11 @@
     python -m deploy.layers [FOLDER ...]     for this machine's Python and architecture; without
                                              FOLDER also fetches the sound bank
 
-Builds for any runtime and architecture from any machine, because only ready-made wheels are taken,
-and of these only such as have a hash in the lock file. Files in FOLDER/stand_ins/ take the place of
-packages that the function can do without. When neither these nor the lock nor this program have
-changed since a layer was built, it is not built again. Depends on neither AWS nor the bundle.
+Builds for any runtime and architecture from any machine, because only ready-made wheels are taken.
+Files in FOLDER/stand_ins/ take the place of packages that the function can do without. Beside the
+zip, and in it, is a list of what it holds (sbom.py). When neither the stand-ins nor the lock nor
+this program have changed since a layer was built, it is not built again. Depends on neither AWS nor
+the bundle.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,20 +25,17 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from deploy.errors import DeployError
+from deploy import children, sbom, soundfont, wheels
+from deploy.errors import DeployError, ended_by
 from deploy.pack import Packed, pack
 from deploy.place import FUNCTIONS, ROOT
 from deploy.resource import at_once
+from deploy.wheels import HOST_RUNTIME, host_arch
 
-HOST_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
-# Lambda's name of an architecture: the one in the names of wheels.
-MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
-# With manylinux2014 alone, pip finds no onnxruntime and an old miditok. 2_34, which is the glibc of
-# Lambda's Python 3.12 and later, is for midirenderer on arm64; the first that matches is taken.
-PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 # What the functions neither import nor load through their imports. *.dist-info stays, since miditok
-# and mido ask importlib.metadata for versions. The onnxruntime module has the engine linked in, so
-# that libonnxruntime.so is only a second copy for C programs.
+# and mido ask importlib.metadata for versions; it holds the licences. Other notices stay, too. The
+# onnxruntime module has the engine linked in, so that libonnxruntime.so is only a second copy for
+# C programs.
 NOT_NEEDED = (
     *("bin", "**/test", "**/tests", "**/__pycache__"),
     *("**/*.pyi", "**/*.pyx", "**/*.pxd", "**/*.[ach]"),
@@ -46,18 +44,11 @@ NOT_NEEDED = (
         for name in ("transformers", "quantization", "tools", "datasets", "backend")
     ),
     *("onnxruntime/capi/libonnxruntime.so*", "onnxruntime/Privacy.md"),
-    "onnxruntime/ThirdPartyNotices.txt",
     *(f"numpy/{name}" for name in ("f2py", "distutils", "_pyinstaller", "doc", "random/lib")),
     *("numpy/_core/include", "numpy/_core/lib"),
 )
 
-
-def host_arch() -> str:
-    """Lambda's name of this machine's architecture. Raises DeployError where it has none."""
-    machine = platform.machine().lower().replace("amd64", "x86_64").replace("aarch64", "arm64")
-    if machine not in MACHINES:
-        raise DeployError(f"Lambda has no {machine} machines: use x86_64 or arm64")
-    return machine
+PROGRAMS = ("layers", "pack", "sbom", "wheels")  # a change of one builds anew
 
 
 def build(
@@ -71,13 +62,14 @@ def build(
     if not lock.is_file():
         raise DeployError(f"{lock} is missing: it lists what the layer holds")
     compiler = _compiler(runtime)
-    sources = [lock, *stand_ins, Path(__file__), Path(__file__).with_name("pack.py")]
+    programs = [Path(__file__).with_name(f"{name}.py") for name in PROGRAMS]
+    sources = [lock, *stand_ins, *programs]
     made_of = [path.read_bytes() for path in sources]
     made_of.append(f"{runtime} {arch} {bool(compiler)}".encode())
     key = hashlib.sha256(b"\0".join(made_of)).hexdigest()
     out = directory / f"{folder.name}-{runtime}-{arch}.zip"
-    facts = out.with_name(f"{out.name}.json")
-    if out.is_file() and facts.is_file():
+    facts, bill = out.with_name(f"{out.name}.json"), out.with_name(sbom.file_name(out.stem))
+    if out.is_file() and facts.is_file() and bill.is_file():
         known = json.loads(facts.read_text())
         if known.pop("key", None) == key:
             return Packed(out, **known)
@@ -88,7 +80,7 @@ def build(
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"stage.{os.getpid()}.", dir=directory) as stage:
         packages = Path(stage) / "python"
-        install(lock, packages, runtime, arch)
+        hashes = wheels.install(lock, packages, runtime, arch)
         _remove_what_is_not_needed(packages)
         for stand_in in stand_ins:
             if (packages / stand_in.stem).exists() or (packages / stand_in.name).exists():
@@ -96,6 +88,10 @@ def build(
                     f"{lock} lists what {stand_in} stands in for: delete one of the two"
                 )
             shutil.copy2(stand_in, packages)
+        components = sbom.of_wheels(packages, hashes)
+        components += [sbom.of_file(path, "MIT") for path in stand_ins]  # ours
+        half = Path(stage) / sbom.FOLDER / sbom.file_name(folder.name)
+        sbom.write(half, folder.name, components)
         if compiler is None:
             say(
                 f"there is no {runtime} here to compile the layer of {folder.name}: each cold "
@@ -105,7 +101,8 @@ def build(
         else:
             _compile(compiler, Path(stage))
         facts.unlink(missing_ok=True)  # they are of the zip before
-        packed = pack(out, {"python": packages})
+        packed = pack(out, {"python": packages, sbom.FOLDER: half.parent})
+        half.replace(bill)
     known = {name: value for name, value in asdict(packed).items() if name != "path"}
     half = facts.with_name(f"{facts.name}.{os.getpid()}")
     half.write_text(json.dumps({"key": key, **known}))
@@ -132,34 +129,6 @@ def _compiler(runtime: str) -> str | None:
     return found if said.stdout.strip() == runtime else None
 
 
-def install(lock: Path, packages: Path, runtime: str, arch: str) -> None:
-    """--no-deps, because the lock is the complete list: what a function can do without is not in
-    it. One index: an extra one in the environment is not asked.
-    """
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-compile", "--no-deps", "--require-hashes", "--target", str(packages)),
-            *("--only-binary=:all:", "--implementation", "cp"),
-            *("--python-version", runtime.removeprefix("python")),
-            *(f"--platform={name}_{MACHINES[arch]}" for name in PLATFORMS),
-            *("--requirement", str(lock)),
-        ],
-        env={name: v for name, v in os.environ.items() if name != "PIP_EXTRA_INDEX_URL"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
-        raise DeployError(
-            "\n".join(said[-20:])
-            + f"\npip could not install {lock} for {runtime} on {arch}: see the lines above. Is a "
-            "package index reachable, has each pin a wheel for this Python, and is the lock of the "
-            "same versions as requirements.txt?"
-        )
-
-
 def _remove_what_is_not_needed(packages: Path) -> None:
     for pattern in NOT_NEEDED:
         for path in list(packages.glob(pattern)):
@@ -175,13 +144,13 @@ def _compile(compiler: str, stage: Path) -> None:
     """
     command = [compiler, "-m", "compileall", "-q", "-j", "2"]
     command += ["--invalidation-mode", "unchecked-hash", "-s", str(stage), "-p", "/opt"]
-    subprocess.run([*command, str(stage / "python")], check=True)
+    done = children.run([*command, str(stage / "python")])
+    if done.returncode != 0:
+        raise DeployError(f"{compiler} could not compile what the layer holds: {done.stderr}")
 
 
 def main() -> int:
     """Exit status: 1 if a layer could not be built."""
-    from deploy import soundfont  # which imports this
-
     parser = argparse.ArgumentParser(prog="python -m deploy.layers", description=__doc__)
     parser.add_argument("folders", nargs="*", metavar="FOLDER")
     options = parser.parse_args()
@@ -196,8 +165,12 @@ def main() -> int:
     except DeployError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: a layer that was not finished is built again", file=sys.stderr)
+        return 130
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, ended_by)
     sys.exit(main())

@@ -13,7 +13,6 @@ from typing import Literal, NoReturn
 from contract.bundle import Bundle
 from contract.errors import BundleError
 from deploy.errors import DeployError
-from deploy.layers import HOST_RUNTIME, MACHINES
 from deploy.place import ROOT
 from deploy.schedule_expression import (
     ScheduleExpressionError,
@@ -22,6 +21,7 @@ from deploy.schedule_expression import (
     check_timezone,
 )
 from deploy.soundfont import DEFAULT, programs_of, trimmed_bank
+from deploy.wheels import HOST_RUNTIME, MACHINES
 
 # The pins have wheels for 3.11 to 3.14 only, and they need glibc 2.28, while Lambda's python3.11 is
 # on Amazon Linux 2 with 2.26. An embedded AWS runs functions with the machine's own Python.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, ClassVar, TypeVar
 
+from deploy import children
 from deploy.aws import Aws, stopping
 
 Thing = TypeVar("Thing")
@@ -160,6 +161,7 @@ def at_once(do: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Resu
         wait(futures)
     except BaseException:
         stopping.set()
+        children.end_all()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()

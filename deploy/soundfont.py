@@ -19,7 +19,7 @@ from pathlib import Path
 
 from contract.bundle import Bundle
 from contract.sound_bank import BANK_FILE, FACTS_FILE
-from deploy import layers
+from deploy import sbom, wheels
 from deploy.aws import Aws
 from deploy.errors import DeployError
 from deploy.functions import Layer
@@ -37,7 +37,6 @@ FACTS = {
     "licence": "GPL-2.0",  # as Debian's package timgm6mb-soundfont states it
     "source": "PyPI: pretty_midi 0.2.11.post0",
 }
-NOT_STATED = "not stated"
 FAMILY = 8  # General MIDI's programs come in families of eight: pianos, organs, strings
 # Behind the digest in the description of a layer with a bank of the user's own. The programs that
 # it was trimmed to are the bits of a number.
@@ -57,7 +56,7 @@ def fetch(directory: Path, say: Callable[[str], None] = print) -> Path:
     say(f"fetching the sound bank {FILE}")
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"stage.{os.getpid()}.", dir=directory) as stage:
-        layers.install(LOCK, Path(stage), layers.HOST_RUNTIME, layers.host_arch())
+        wheels.install(LOCK, Path(stage), wheels.HOST_RUNTIME, wheels.host_arch())
         fetched = Path(stage) / "pretty_midi" / FILE
         if hashlib.sha256(fetched.read_bytes()).hexdigest() != SHA256:
             raise DeployError(f"{FILE} of {LOCK} is not the one that {__file__} names")
@@ -106,12 +105,14 @@ def build(
     directory: Path,
     say: Callable[[str], None],
 ) -> Packed:
-    """The layer's zip in `work`, with the bank `own`, else the default, which `directory` keeps."""
+    """The layer's zip in `work`, with the bank `own`, else the default, which `directory` keeps, as
+    it does the layer's bill of materials.
+    """
     font, small = trimmed_bank(own or fetch(directory, say), programs, say)
     facts = FACTS
     if own is not None:
         texts = {"name": "INAM", "author": "IENG", "licence": "ICOP"}
-        facts = {field: font.text(chunk) or NOT_STATED for field, chunk in texts.items()}
+        facts = {field: font.text(chunk) or sbom.NOT_STATED for field, chunk in texts.items()}
         facts["source"] = own.name
     folder = work / "sounds"
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,7 +120,14 @@ def build(
     (folder / BANK_FILE).write_bytes(small)
     facts = {**facts, "sha256": hashlib.sha256(small).hexdigest()}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n")
-    packed = pack(work / "sounds.zip", {"sounds": folder})
+    bill = directory / sbom.file_name("sounds")
+    bank = sbom.of_file(
+        folder / BANK_FILE, facts["licence"], name=facts["name"], author=facts["author"]
+    )
+    sbom.write(bill, "sounds", [bank])
+    # Not compressed: it must be the same bytes with every zlib.
+    content = {"sounds": folder, f"{sbom.FOLDER}/{bill.name}": bill}
+    packed = pack(work / "sounds.zip", content, stored=True)
     if own is None:
         return packed
     bits = sum(1 << program for program in programs)

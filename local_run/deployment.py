@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deploy.aws import Aws
 from deploy.deployment import Deployment
 from deploy.errors import DeployError, way_out
-from deploy.layers import HOST_RUNTIME, host_arch
 from deploy.options import Options
+from deploy.wheels import HOST_RUNTIME, host_arch
 from local_aws.server import LocalAws
 from local_run.progress import progress
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -170,20 +171,71 @@ def test_when_pip_fails_the_layer_stays_and_the_way_out_is_named(
         assert not list(out.glob("stage.*"))
 
 
-def test_an_index_from_the_environment_is_not_asked(
+def test_wheels_come_from_one_index_whatever_else_pip_is_set_to(
     function: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
-
-    def run(command: list[str], **options: Any) -> Any:
-        asked.append(options.get("env", os.environ))
-        return subprocess.CompletedProcess(command, 1, "", "no")
-
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://example.org/simple")
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(DeployError):
+    hashed = (function / "requirements.lock").read_text().rpartition(" ")[2]
+    (function / "requirements.lock").write_text(f"tiny==1.0 {hashed}")
+    wheel = next(tmp_path.glob("*.whl"))
+    for index in ("here", "elsewhere"):
+        (tmp_path / index / "tiny").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "tiny" / "index.html").write_text(f'<a href="{wheel.as_uri()}">w</a>')
+    (tmp_path / "here" / "tiny" / "index.html").write_text("nothing")
+    here, elsewhere = ((tmp_path / index).as_uri() for index in ("here", "elsewhere"))
+    (tmp_path / "pip.conf").write_text(f"[global]\nextra-index-url = {elsewhere}\n")
+    more = tmp_path / "more.txt"
+    more.write_text(f"another @ {wheel.as_uri()} {hashed}")
+    for name, value in {
+        "PIP_CONFIG_FILE": tmp_path / "pip.conf",
+        "PIP_EXTRA_INDEX_URL": elsewhere,
+        "PIP_FIND_LINKS": tmp_path,
+        "PIP_REQUIREMENT": more,
+        "PIP_PLATFORM": "any",
+        "PIP_DRY_RUN": "1",  # an empty layer
+        "PIP_INDEX_URL": here,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(DeployError, match=r"No matching distribution found for tiny==1\.0"):
         build(function, tmp_path / "build")
-    assert ["PIP_EXTRA_INDEX_URL" in env for env in asked] == [False]
+    monkeypatch.setenv("PIP_INDEX_URL", elsewhere)  # a mirror
+    path, _ = build(function, tmp_path / "build")
+    assert "python/tiny.py" in zipfile.ZipFile(path).namelist()
+
+
+def test_interrupted_it_leaves_no_pip_behind(function: Path, tmp_path: Path) -> None:
+    """By a signal to this process alone, as of a supervisor; of a terminal the same happens."""
+    fifo = tmp_path / "tiny-1.0-py3-none-any.whl"
+    fifo.unlink()
+    os.mkfifo(fifo)  # at which pip waits for ever
+    program = (
+        "import sys; from pathlib import Path; from deploy import layers\n"
+        "sys.argv = ['layers', sys.argv[1]]; sys.exit(layers.main())"
+    )
+    command = [sys.executable, "-c", program, str(function)]
+    builder = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, text=True)
+    with builder, fifo.open("wb"):  # which waits until pip reads
+        assert any("pip" in line for line in children_of(builder.pid))
+        builder.send_signal(signal.SIGINT)
+        assert builder.wait(timeout=20) == 130
+        assert builder.stderr and "interrupted" in builder.stderr.read()
+    assert running_with(str(function)) == []
+    assert [*(ROOT / "build").glob(f"stage.{builder.pid}.*")] == []
+
+
+def children_of(pid: int) -> list[str]:
+    """The command lines of the processes that a process has started."""
+    listed = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = " ".join(path.read_text() for path in listed).split()
+    return [Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in pids]
+
+
+def running_with(word: str) -> list[str]:
+    """The command lines of running processes that have `word` in them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in found if word in line]
 
 
 @pytest.mark.parametrize("folder", [*(row.folder for row in FUNCTIONS), "deploy"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from contract.bundle import Bundle, read_manifest, write_manifest
-from deploy import layers, soundfont
+from deploy import soundfont, wheels
 from deploy.errors import DeployError
 from deploy.sf2 import Sf2
 from tests.deploy.account import difference
@@ -38,7 +38,11 @@ def packed(own: Path | None, programs: list[int], place: Path) -> tuple[dict[str
     facts = json.loads(archive.read("sounds/bank.json"))
     bank = archive.read("sounds/bank.sf2")
     assert facts["sha256"] == hashlib.sha256(bank).hexdigest()
-    assert archive.namelist() == ["sounds/bank.json", "sounds/bank.sf2"]
+    bill = "sbom/sounds.cdx.json"
+    assert archive.namelist() == [bill, "sounds/bank.json", "sounds/bank.sf2"]
+    (component,) = json.loads(archive.read(bill))["components"]
+    assert component["hashes"] == [{"alg": "SHA-256", "content": facts["sha256"]}]
+    assert component["licenses"] == [{"license": {"name": facts["licence"]}}]
     return facts, Sf2.read(bank), "\n".join(said)
 
 
@@ -161,7 +165,7 @@ def test_the_bank_is_fetched_once_and_a_damaged_one_again(
         (place / "pretty_midi").mkdir()
         (place / "pretty_midi" / soundfont.FILE).write_bytes(content.pop(0))
 
-    monkeypatch.setattr(layers, "install", install)
+    monkeypatch.setattr(wheels, "install", install)
     with pytest.raises(DeployError, match="is not the one that"):
         soundfont.fetch(tmp_path / "build", said.append)
     assert [*(tmp_path / "build").iterdir()] == []

@@ -1,0 +1,98 @@
+"""What the layers hold: its list and its notices."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.bundle import Bundle
+from deploy import layers, model_layer, sbom
+from deploy.place import FUNCTIONS
+from deploy.wheels import HOST_RUNTIME, host_arch
+from tests.deploy.deployer import ROOT
+
+FOLDERS = [row.folder for row in FUNCTIONS]
+NOTICE = re.compile(r"licen[cs]e|notice|copying", re.IGNORECASE)
+# Their wheels name a licence and have no text of it.
+WITHOUT_A_TEXT = {"midirenderer", "tokenizers"}
+
+
+def layer_of(folder: str) -> tuple[zipfile.ZipFile, dict[str, Any], Path]:
+    """The real layer, which ./test.sh has built; its bill of materials; where the bill lies."""
+    packed = layers.build(ROOT / folder, HOST_RUNTIME, host_arch(), ROOT / "build")
+    beside = packed.path.with_name(sbom.file_name(packed.path.stem))
+    archive = zipfile.ZipFile(packed.path)
+    return archive, json.loads(archive.read(f"sbom/{sbom.file_name(folder)}")), beside
+
+
+def locked(folder: str) -> dict[str, tuple[str, set[str]]]:
+    """The version of each package in a lock, and the hashes of its files."""
+    parts = re.split(
+        r"^(?=\w)", (ROOT / folder / "requirements.lock").read_text(), flags=re.MULTILINE
+    )
+    found = {}
+    for part in parts[1:]:
+        name, _, version = part.split()[0].partition("==")
+        found[name.lower()] = version, set(re.findall(r"--hash=sha256:(\w{64})", part))
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_bill_lists_each_package_with_its_wheel_and_its_licence(folder: str) -> None:
+    _, bill, beside = layer_of(folder)
+    assert json.loads(beside.read_text()) == bill
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    libraries = [each for each in bill["components"] if each["type"] == "library"]
+    pins = locked(folder)
+    assert {each["name"].lower() for each in libraries} == {*pins}
+    for each in libraries:
+        version, hashes = pins[each["name"].lower()]
+        assert each["version"] == version
+        assert each["purl"] == each["bom-ref"] == f"pkg:pypi/{each['name'].lower()}@{version}"
+        (wheel,) = each["hashes"]
+        assert wheel["alg"] == "SHA-256" and wheel["content"] in hashes
+        (licence,) = each["licenses"]
+        words = licence.get("expression") or licence["license"]["name"]
+        assert words != sbom.NOT_STATED and len(words) < 80
+    files = {each["name"] for each in bill["components"] if each["type"] == "file"}
+    assert files == {path.name for path in (ROOT / folder).glob("stand_ins/*.py")}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_package_keeps_its_licence_and_its_notices(folder: str) -> None:
+    archive, bill, _ = layer_of(folder)
+    names = archive.namelist()
+    for each in bill["components"]:
+        own = re.escape(each["name"]).replace("\\-", "[-_]")
+        inside = re.compile(rf"python/{own}(-[\w.]+\.dist-info)?/(.*/)?[^/]*$", re.IGNORECASE)
+        texts = [n for n in names if inside.match(n) and NOTICE.search(n) and n[-3:] != "pyc"]
+        with_text = each["type"] == "file" or each["name"] in WITHOUT_A_TEXT
+        assert bool(texts) != with_text, (each["name"], texts)
+    if folder == "generate_tokens":
+        assert "python/onnxruntime/ThirdPartyNotices.txt" in names
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_time_zones_are_in_the_layer_since_lambdas_system_may_have_none(folder: str) -> None:
+    assert "python/tzdata/zoneinfo/Europe/Berlin" in layer_of(folder)[0].namelist()
+
+
+def test_the_model_has_a_bill_with_its_id_and_what_its_card_says(tmp_path: Path) -> None:
+    bundle = ROOT / "layers" / "model"
+    first = model_layer.build(bundle, tmp_path, tmp_path)
+    archive = zipfile.ZipFile(first.path)
+    bill = json.loads(archive.read("sbom/model.cdx.json"))
+    assert json.loads((tmp_path / "model.cdx.json").read_text()) == bill
+    (graph,) = bill["components"]
+    assert (graph["type"], graph["name"]) == ("machine-learning-model", "model.onnx")
+    assert graph["version"] == Bundle.load(bundle).model_id
+    assert graph["licenses"] == [{"license": {"name": "CC BY-SA 4.0"}}]
+    assert {"model/ATTRIBUTION.md", "model/MODEL_CARD.md"} <= {*archive.namelist()}
+    assert not [name for name in archive.namelist() if "weights" in name]
+    again = model_layer.build(bundle, tmp_path, tmp_path)
+    assert again == first  # the same bytes, so that it is not published again
