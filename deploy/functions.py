@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from deploy.aws import Aws
+from deploy.errors import DeployError
 from deploy.pack import Packed
 from deploy.place import FunctionRow, Place
 from deploy.resource import Resource
@@ -23,10 +24,12 @@ class Layer(Resource):
     """A layer; `packed` is needed to publish it, for what is in `compatible`.
 
     The digest of the content is the description of a version, so that a content which was published
-    before is found again. The model is different: --rollback goes back through its versions, so a
-    model that was replaced and is wanted again is published again. So is a sound bank, because the
-    newest is the one that stays if no other is asked for. `arn` is that of the wanted
-    version, once it has been found or published.
+    before is found again. A description is only what somebody wrote: a version is used again if its
+    zip is the one that was packed here, byte by byte. (Of a bank that stays deployed there is no
+    zip here.) The model is different: --rollback goes back through its versions, so a model that
+    was replaced and is wanted again is published again. So is a sound bank, because the newest is
+    the one that stays if no other is asked for. `arn` is that of the wanted version, once it has
+    been found or published.
     """
 
     def __init__(
@@ -53,12 +56,24 @@ class Layer(Resource):
         return sorted(versions, key=lambda version: int(version["Version"]), reverse=True)
 
     def differs(self, have: list[dict[str, Any]]) -> list[str]:
+        assert self._packed is not None
         for version in have[:1] if self._newest_only else have:
-            if version.get("Description") == self._description:
+            if version.get("Description") != self._description:
+                continue
+            if self._packed.zip_sha256_base64 in ("", self._sha256_of(version["Version"])):
                 self.arn = version["LayerVersionArn"]
                 return []
-        assert self._packed is not None
+            self._aws.say(
+                f"{self.label}: version {version['Version']} says that it is the same but is "
+                "another zip, made by another machine or by somebody else: it is not used"
+            )
         return [f"version new, {self._packed.unzipped_bytes / 1e6:.0f} MB unzipped"]
+
+    def _sha256_of(self, number: int) -> str | None:
+        """Of a version's zip, as Lambda gives it; None if the version has just been deleted."""
+        named = {"LayerName": self.name, "VersionNumber": number}
+        version = self._aws.read("lambda", "get_layer_version", **named)
+        return version and str(version["Content"]["CodeSha256"])
 
     def write(self, part: str, have: list[dict[str, Any]]) -> str:
         assert self._packed is not None
@@ -70,6 +85,11 @@ class Layer(Resource):
         new = {"LayerName": self.name, "Description": self._description, "Content": at}
         published = self._aws.write("lambda", "publish_layer_version", **new, **self._compatible)
         self.arn = published["LayerVersionArn"]
+        if published["Content"]["CodeSha256"] != self._packed.zip_sha256_base64:
+            raise DeployError(
+                f"{self.label}: version {published['Version']} is not the zip that was sent to "
+                f"s3://{self._bucket}/{at['S3Key']}, so that it is not used: who else writes there?"
+            )
         return part.replace("new", str(published["Version"]), 1)
 
     def listed(self, have: list[dict[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the layers hold: its list and its notices."""
+"""What the layers hold: its list, its notices; and that no other zip is taken for one of ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from contract.bundle import Bundle
 from deploy import layers, model_layer, sbom
 from deploy.place import FUNCTIONS
 from deploy.wheels import HOST_RUNTIME, host_arch
-from tests.deploy.deployer import ROOT
+from tests.deploy.account import difference
+from tests.deploy.deployer import ARTIFACTS, NAME, ROOT, Account, Hooks
 
 FOLDERS = [row.folder for row in FUNCTIONS]
 NOTICE = re.compile(r"licen[cs]e|notice|copying", re.IGNORECASE)
@@ -96,3 +97,44 @@ def test_the_model_has_a_bill_with_its_id_and_what_its_card_says(tmp_path: Path)
     assert not [name for name in archive.namelist() if "weights" in name]
     again = model_layer.build(bundle, tmp_path, tmp_path)
     assert again == first  # the same bytes, so that it is not published again
+
+
+# --- what is taken for ours
+
+
+def test_a_version_with_our_description_and_another_content_is_not_used(made: Account) -> None:
+    functions = made.aws.client("lambda")
+    before = made.state()
+    for kind in ("model", "save-deps"):
+        (ours,) = functions.list_layer_versions(LayerName=f"{NAME}-{kind}")["LayerVersions"]
+        functions.publish_layer_version(
+            LayerName=f"{NAME}-{kind}",
+            Description=ours["Description"],
+            Content={"ZipFile": b"PK\5\6" + bytes(18)},
+        )
+    lines = made.deploy()
+    said = "says that it is the same but is another zip"
+    # Of the model the newest version counts; of packages ours is still found.
+    assert [line for line in lines if said in line and "version 2" in line]
+    assert f"layer {NAME}-model: version 3" in "\n".join(lines)
+    assert made.models() == ["3", "3"]
+    changed = difference(before, made.state())
+    assert not [line for line in changed if line.startswith("function") and "save-deps" in line]
+    functions.delete_layer_version(LayerName=f"{NAME}-save-deps", VersionNumber=1)
+    lines = made.deploy()
+    assert f"layer {NAME}-save-deps: version 3" in "\n".join(lines)
+    assert made.deploy()[-1] == "changes: 0"
+
+
+def test_a_zip_that_was_changed_on_its_way_is_not_used(empty: Account) -> None:
+    s3 = empty.aws.client("s3")
+
+    def replace() -> None:
+        for listed in s3.list_objects_v2(Bucket=ARTIFACTS, Prefix="layers/").get("Contents", []):
+            s3.put_object(Bucket=ARTIFACTS, Key=listed["Key"], Body=b"PK\5\6" + bytes(18))
+
+    hooks = Hooks(answers={"lambda PublishLayerVersion": replace}, in_turn=True)
+    done = empty.run(hooks=hooks)
+    assert done.code == 1
+    assert "is not the zip that was sent to s3://" in done.err
+    assert empty.state()["function"] == {}
