@@ -1,7 +1,8 @@
 """The site: a CloudFront distribution before the music bucket, which stays private.
 
 A distribution belongs to the whole account and has an id for a name. It is known by the bucket that
-it reads, and by its CallerReference, which nobody can change. Its configuration is
+it reads, and by its CallerReference, which nobody can change; without the installation's tag it
+is not touched, since somebody else may have made it. Its configuration is
 deploy/documents/distribution.json; what that does not mention stays as somebody set it in the
 console, such as a domain of one's own. Depends on neither what is on the site nor who wrote it.
 """
@@ -15,7 +16,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from deploy.aws import Aws, pause, unless_absent
-from deploy.errors import DeployError
+from deploy.errors import AGAIN, DeployError
 from deploy.place import Place
 from deploy.resource import Resource
 
@@ -103,6 +104,7 @@ class Distribution(Resource):
                 if have and have["DistributionConfig"]["CallerReference"].startswith(
                     self._place.site
                 ):
+                    self._require_tag(have)
                     self._note(have)
                     return have
         return None
@@ -167,8 +169,9 @@ class Distribution(Resource):
             have = (named and self._get(named[1])) or None
             if have is None:  # the reference is that of one that was deleted
                 have = self._create_as(f"{self._place.site}-{time.time():.0f}")
-            elif self.differs(have):
-                have = self._update(have, self._want())
+            else:
+                self._require_tag(have)
+                have = self._update(have, self._want()) if self.differs(have) else have
         self._note(have)
 
     def _create_as(self, reference: str) -> dict[str, Any]:
@@ -192,6 +195,18 @@ class Distribution(Resource):
     def _get(self, distribution_id: str) -> dict[str, Any] | None:
         answer = self._aws.read("cloudfront", "get_distribution", Id=distribution_id)
         return answer and {**answer["Distribution"], "ETag": answer["ETag"]}
+
+    def _require_tag(self, have: dict[str, Any]) -> None:
+        """Raises DeployError if it does not say whose it is."""
+        answer = self._aws.read("cloudfront", "list_tags_for_resource", Resource=have["ARN"])
+        tags = answer["Tags"].get("Items", []) if answer else []
+        key, value = next(iter(self._place.tags.items()))
+        if {"Key": key, "Value": value} not in tags:
+            raise DeployError(
+                f"{self.label}: {have['Id']} looks like it but has no tag {key} = {value}: if it "
+                "is this installation's, give it that tag in the console (CloudFront), else "
+                f"delete it; {AGAIN}"
+            )
 
     def _note(self, have: dict[str, Any]) -> None:
         """A domain of one's own, set in the console, is the address that people know."""

@@ -138,3 +138,19 @@ def test_a_zip_that_was_changed_on_its_way_is_not_used(empty: Account) -> None:
     assert done.code == 1
     assert "is not the zip that was sent to s3://" in done.err
     assert empty.state()["function"] == {}
+
+
+def test_a_distribution_without_our_tag_is_neither_changed_nor_deleted(up: Account) -> None:
+    front = up.aws.client("cloudfront")
+    (listed,) = front.list_distributions()["DistributionList"]["Items"]
+    front.untag_resource(Resource=listed["ARN"], TagKeys={"Items": ["installation"]})
+    before = up.state()["distribution"]
+    away = ("--destroy", "--delete-music")
+    for options in ((), ("--no-site",), ("--site",), away):
+        done = up.run(*options, answer=f"{NAME}\n")
+        assert done.code == 1
+        assert f"{listed['Id']} looks like it but has no tag installation = {NAME}" in done.err
+    assert difference(before, up.state()["distribution"]) == []
+    tag = {"Items": [{"Key": "installation", "Value": NAME}]}
+    front.tag_resource(Resource=listed["ARN"], Tags=tag)
+    assert up.deploy()[-1] == "changes: 0"
