@@ -12,5 +12,5 @@ for variable in "${!AWS_@}"; do unset "$variable"; done
 export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
 source venv.sh
-ensure_venv local_run/requirements.txt
+ensure_venv local_run/requirements.lock
 exec .venv/bin/python -m local_run "$@"

@@ -20,7 +20,8 @@ fi
 
 source venv.sh
 ensure_venv requirements.txt || exit 1
-ensure_venv deploy/requirements.lock || exit 1 # deploy.sh, which a test starts, finds it in place
+# deploy.sh and run.sh, which tests start, find theirs in place.
+ensure_venv deploy/requirements.lock && ensure_venv local_run/requirements.lock || exit 1
 
 # The site is looked at in Debian's chromium. Where it can be installed, it is.
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then

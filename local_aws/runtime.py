@@ -1,7 +1,7 @@
 """Builds the replacement of Lambda's managed Python runtime: a directory for /var/runtime.
 
-It is installed once from `runtime-requirements.txt` and kept. Depends on neither functions nor
-sandboxes.
+It is installed once from `runtime-requirements.lock`, by hash, and kept. Depends on neither
+functions nor sandboxes.
 """
 
 import compileall
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-REQUIREMENTS = Path(__file__).with_name("runtime-requirements.txt")
+REQUIREMENTS = Path(__file__).with_name("runtime-requirements.lock")
 
 
 class RuntimeBuildError(RuntimeError):
@@ -52,7 +52,8 @@ def ensure_runtime(cache_dir: Path) -> Path:
 
 def _install(target: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
-    command += ["--disable-pip-version-check", "--target", str(target), "-r", str(REQUIREMENTS)]
+    command += ["--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+    command += ["--target", str(target), "-r", str(REQUIREMENTS)]
     done = subprocess.run(
         command, capture_output=True, check=False, text=True, stdin=subprocess.DEVNULL
     )

@@ -17,7 +17,6 @@ import pytest
 from deploy import layers
 from deploy.errors import DeployError
 from deploy.pack import pack
-from deploy.place import FUNCTIONS
 from tests.deploy.deployer import ROOT, RUNTIME, make_wheel
 
 OTHER_RUNTIME = "python3.13" if RUNTIME != "python3.13" else "python3.12"
@@ -236,13 +235,3 @@ def running_with(word: str) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(path.read_bytes().decode(errors="replace"))
     return [line for line in found if word in line]
-
-
-@pytest.mark.parametrize("folder", [*(row.folder for row in FUNCTIONS), "deploy"])
-def test_a_lock_has_the_versions_of_the_requirements_and_a_hash_for_each(folder: str) -> None:
-    pinned = re.findall(
-        r"^([\w.-]+)==(\S+)", (ROOT / folder / "requirements.txt").read_text(), re.MULTILINE
-    )
-    lock = (ROOT / folder / "requirements.lock").read_text()
-    locked = re.findall(r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
-    assert {(name.lower(), version) for name, version in pinned} == {*locked}

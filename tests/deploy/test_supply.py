@@ -23,6 +23,15 @@ NOTICE = re.compile(r"licen[cs]e|notice|copying", re.IGNORECASE)
 WITHOUT_A_TEXT = {"midirenderer", "tokenizers"}
 
 
+# Each lock, and the file whose pins it has.
+LOCKS = {
+    path.relative_to(ROOT): path.with_suffix(".txt")
+    for path in sorted(ROOT.glob("*/*requirements.lock"))
+}
+# They have what the named packages need in turn.
+WHOLE_TREES = {Path("local_run/requirements.lock")}
+
+
 def layer_of(folder: str) -> tuple[zipfile.ZipFile, dict[str, Any], Path]:
     """The real layer, which ./test.sh has built; its bill of materials; where the bill lies."""
     packed = layers.build(ROOT / folder, HOST_RUNTIME, host_arch(), ROOT / "build")
@@ -31,16 +40,47 @@ def layer_of(folder: str) -> tuple[zipfile.ZipFile, dict[str, Any], Path]:
     return archive, json.loads(archive.read(f"sbom/{sbom.file_name(folder)}")), beside
 
 
-def locked(folder: str) -> dict[str, tuple[str, set[str]]]:
+def locked(lock: Path) -> dict[str, tuple[str, set[str]]]:
     """The version of each package in a lock, and the hashes of its files."""
-    parts = re.split(
-        r"^(?=\w)", (ROOT / folder / "requirements.lock").read_text(), flags=re.MULTILINE
-    )
+    parts = re.split(r"^(?=\w)", (ROOT / lock).read_text(), flags=re.MULTILINE)
     found = {}
     for part in parts[1:]:
         name, _, version = part.split()[0].partition("==")
         found[name.lower()] = version, set(re.findall(r"--hash=sha256:(\w{64})", part))
     return found
+
+
+def pinned(path: Path) -> dict[str, str]:
+    """The version of each package that a requirements file names, by itself or by another file."""
+    text = path.read_text()
+    pins = re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)
+    found = {name.lower(): version for name, version in pins}
+    for other in re.findall(r"^-r (\S+)", text, re.MULTILINE):
+        found |= pinned(path.parent / other)
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=str)
+def test_a_lock_has_the_pins_of_its_requirements_and_hashes_and_names_no_index(lock: Path) -> None:
+    found, wanted = locked(lock), pinned(LOCKS[lock])
+    assert len(wanted) > 2
+    assert {name: found[name][0] for name in wanted} == wanted
+    assert lock in WHOLE_TREES or {*found} == {*wanted}
+    assert all(hashes for _, hashes in found.values())
+    line = re.compile(r"[\w.-]+==\S+( ; [^;]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?")
+    assert [
+        text for text in (ROOT / lock).read_text().splitlines() if not line.fullmatch(text)
+    ] == []
+
+
+def test_all_locks_and_requirements_have_the_same_version_of_a_package() -> None:
+    wanted = [pinned(ROOT / "requirements.txt"), *(pinned(path) for path in LOCKS.values())]
+    wanted += [{name: v for name, (v, _) in locked(lock).items()} for lock in LOCKS]
+    versions: dict[str, set[str]] = {}
+    for pins in wanted:
+        for name, version in pins.items():
+            versions.setdefault(name.replace("_", "-"), set()).add(version)
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -49,7 +89,7 @@ def test_the_bill_lists_each_package_with_its_wheel_and_its_licence(folder: str)
     assert json.loads(beside.read_text()) == bill
     assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
     libraries = [each for each in bill["components"] if each["type"] == "library"]
-    pins = locked(folder)
+    pins = locked(Path(folder) / "requirements.lock")
     assert {each["name"].lower() for each in libraries} == {*pins}
     for each in libraries:
         version, hashes = pins[each["name"].lower()]
@@ -154,3 +194,22 @@ def test_a_distribution_without_our_tag_is_neither_changed_nor_deleted(up: Accou
     tag = {"Items": [{"Key": "installation", "Value": NAME}]}
     front.tag_resource(Resource=listed["ARN"], Tags=tag)
     assert up.deploy()[-1] == "changes: 0"
+
+
+# --- the example of a workflow
+
+
+def test_the_workflow_asks_each_week_about_what_is_locked_and_names_actions_by_commit() -> None:
+    import yaml
+
+    text = (ROOT / "deploy" / "github-workflow.yml").read_text()
+    # A tag of an action can be moved to other code, a commit cannot.
+    used = re.findall(r"uses: (\S+)", text)
+    assert len(used) >= 5
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action)] == []
+    workflow = yaml.safe_load(text)
+    jobs, when = workflow["jobs"], workflow[True]  # YAML's "on"
+    assert {*when} == {"push", "schedule"}
+    assert "if" not in jobs["audit"] and jobs["test"]["if"] == "github.event_name == 'push'"
+    asked = {*re.findall(r"-r (\S+)", jobs["audit"]["steps"][-1]["run"])}
+    assert asked == {str(lock.relative_to(ROOT)) for lock in ROOT.glob("*/requirements.lock")}
