@@ -64,10 +64,10 @@ def check_in_zone(expression: str, timezone: str) -> None:
     kind, inner = _parts(expression)
     if kind == "rate":  # counts hours, in whatever zone
         return
+    schedule = _cron(expression, inner) if kind == "cron" else datetime.fromisoformat(inner)
     for gap, end in _gaps(timezone):
         for day in {gap.date(), (end - timedelta(minutes=1)).date()}:
-            midnight = datetime.combine(day, time(), UTC)
-            starts = _starts(kind, inner, midnight, midnight + timedelta(days=1))
+            starts = _starts(schedule, datetime.combine(day, time(), UTC))
             first = next(starts, None)
             if first and all(gap <= start < end for start in (first, *starts)):
                 raise ScheduleExpressionError(
@@ -115,15 +115,15 @@ def _cron(expression: str, inner: str) -> AwsCroniter:
     return cron
 
 
-def _starts(kind: str, inner: str, after: datetime, before: datetime) -> Iterator[datetime]:
-    """Local times from `after` on, written as if they were UTC, which is all that cron knows."""
-    if kind == "at":
-        start = datetime.fromisoformat(inner).replace(tzinfo=UTC)
-        if after <= start < before:
+def _starts(schedule: AwsCroniter | datetime, midnight: datetime) -> Iterator[datetime]:
+    """The day's local times, written as if they were UTC, which is all that cron knows."""
+    if isinstance(schedule, datetime):
+        start = schedule.replace(tzinfo=UTC)
+        if start.date() == midnight.date():
             yield start
         return
-    cron, start = AwsCroniter(inner), after - timedelta(minutes=1)
-    while (start := cron.occurrence(start).next()) is not None and start < before:
+    start = midnight - timedelta(minutes=1)
+    while (start := schedule.occurrence(start).next()) and start.date() == midnight.date():
         yield start
 
 
