@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from deploy import children
 from deploy.aws import Aws, clients_of
 from deploy.deployment import Deployment
-from deploy.errors import AGAIN, DeployError, ended_by, way_out
+from deploy.errors import AGAIN, DeployError, way_out
 from deploy.options import Options, parse
 from deploy.place import ROOT
 
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None, session: Any = None, root: Path
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, ended_by)  # the lock is given back then, as after Ctrl-C
+    children.end_at_signals()  # the lock is given back then
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 _running: set[subprocess.Popen[str]] = set()
 
@@ -41,6 +42,17 @@ def end_all() -> None:
     """Those that other threads wait for."""
     for child in [*_running]:
         _end(child)
+
+
+def end_at_signals() -> None:
+    """SIGTERM, and a terminal that is closed, end this process as Ctrl-C does: by an exception."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

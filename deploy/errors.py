@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import NoReturn
 
 from botocore import exceptions
 from botocore.exceptions import ClientError
@@ -70,11 +69,6 @@ EXCEPTIONS: dict[tuple[type[Exception], ...], str] = {
 
 class DeployError(Exception):
     """Ends a deployment. The message says what is wrong and what to do."""
-
-
-def ended_by(number: int, _frame: object) -> NoReturn:
-    """A signal's handler: children are ended and the lock is given back, as after Ctrl-C."""
-    raise SystemExit(128 + number)
 
 
 def way_out(error: Exception) -> str:

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deploy import children, sbom, soundfont, wheels
-from deploy.errors import DeployError, ended_by
+from deploy.errors import DeployError
 from deploy.pack import Packed, pack
 from deploy.place import FUNCTIONS, ROOT
 from deploy.resource import at_once
@@ -172,5 +171,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, ended_by)
+    children.end_at_signals()
     sys.exit(main())
