@@ -8,6 +8,7 @@ tokens.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from itertools import cycle
 
 import numpy as np
@@ -20,7 +21,7 @@ LOWEST_PITCH, HIGHEST_PITCH = 24, 103
 LONGEST_NOTE_TICKS = 16 * TICKS_PER_QUARTER
 TEMPO_RANGE_QPM = (40.0, 250.0)
 LONGEST_METRE = 64  # beats; a greater number is damaged data, not a metre
-MOST_SPLIT_BARS = 5_000  # that one irregular metre is split into; more is damaged data
+MOST_SPLIT_BARS = 5_000  # that a piece's irregular metres are split into; more is damaged data
 DEFAULT_TEMPO_QPM = 120.0  # MIDI's default where no tempo is written
 
 # Denominator -> numerators. Halves and whole notes are excluded as beats: miditok divides each beat
@@ -143,23 +144,24 @@ def known_metre(numerator: int, denominator: int) -> tuple[int, int] | None:
     return None
 
 
-def written_as(numerator: int, denominator: int) -> list[tuple[int, int]]:
+@cache  # a file may have a metre at every tick
+def written_as(numerator: int, denominator: int) -> tuple[tuple[int, int], ...]:
     """The metres to write, in turn, for bars of this metre.
 
     The one of `known_metre`, if there is one. Otherwise bars of eighths with the same length in
     total: 7/8 -> 4/8 + 3/8. If a bar is not a whole number of eighths, several bars are taken
-    together: two of 5/16 -> 5/8, two of 7/16 -> 4/8 + 3/8. The list is empty if no such bars exist;
-    the metre before then stays in force.
+    together: two of 5/16 -> 5/8, two of 7/16 -> 4/8 + 3/8. If no such bars exist, there are none,
+    and the metre before stays in force.
     """
     if known := known_metre(numerator, denominator):
-        return [known]
+        return (known,)
     if not 0 < numerator <= LONGEST_METRE or denominator < 1:
-        return []
+        return ()
     for bars in (1, 2, 4, 8, 16):
         eighths = Fraction(numerator * bars * 8, denominator)
         if eighths.denominator == 1 and (parts := _in_eighths(int(eighths))):
-            return [(beats, 8) for beats in parts]
-    return []
+            return tuple((beats, 8) for beats in parts)
+    return ()
 
 
 def _in_eighths(eighths: int) -> list[int]:
@@ -199,6 +201,7 @@ def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
     metres = [(0, 4, 4)]  # MIDI's default where no metre is written
     signatures = sorted(resampled.time_signatures, key=lambda s: s.time)
     ends = [*(signature.time for signature in signatures[1:]), resampled.end()]
+    split = 0
     for signature, end in zip(signatures, ends, strict=False):  # no signature: ends is longer
         bars = written_as(signature.numerator, signature.denominator)
         if not bars or signature.time < 0:
@@ -206,12 +209,13 @@ def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
         tick = signature.time
         # A regular metre is written once; the parts of an irregular one take turns until the next
         # signature (7/8: 4/8, 3/8, 4/8, 3/8, ...).
-        for count, metre in enumerate(cycle(bars)):
+        for metre in cycle(bars):
             if metres[-1][0] == tick:
                 metres.pop()
             if not metres or metres[-1][1:] != metre:
                 metres.append((tick, *metre))
             tick += 4 * TICKS_PER_QUARTER * metre[0] // metre[1]
-            if len(set(bars)) == 1 or tick >= end or count > MOST_SPLIT_BARS:
+            split += 1
+            if len(set(bars)) == 1 or tick >= end or split > MOST_SPLIT_BARS:
                 break
     return metres

@@ -22,6 +22,7 @@ ONE_BYTE = (PROGRAM_CHANGE, 0xD0)
 SYSTEM, SYSTEM_EXCLUSIVE, META = 0xF0, (0xF0, 0xF7), 0xFF
 BANK_SELECT = 0
 END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0x2F, 0x51, 0x58
+METRE_PASSED_OVER = "a metre that has no bars was passed over"
 
 
 class UnreadableMidiError(ValueError):
@@ -106,6 +107,8 @@ class _Reader:
                         self._drums.discard(channel)
         except IndexError:  # the bytes end within an event
             self.repairs.add("a track that breaks off was read up to there")
+        if position > size:  # its last message says that it is longer than what is left
+            self.repairs.add("a track that breaks off was read up to there")
         self.last_tick = max(self.last_tick, tick)
         for (channel, pitch), struck in sounding.items():
             for begun in struck:
@@ -124,8 +127,11 @@ class _Reader:
                 self.tempos.append((tick, 60e6 / microseconds))
             else:
                 self.repairs.add("a tempo of 0 was passed over")
-        elif kind == TIME_SIGNATURE and len(content) >= 2 and content[1] < 8:  # up to 1/128
-            self.metres.append((tick, content[0], 1 << content[1]))
+        elif kind == TIME_SIGNATURE:
+            if len(content) >= 2 and content[0] and content[1] < 8:  # up to 1/128
+                self.metres.append((tick, content[0], 1 << content[1]))
+            else:
+                self.repairs.add(METRE_PASSED_OVER)
 
     def _system_exclusive(self, content: bytes) -> None:
         """Read Roland's GS message "use for rhythm part": F0 41 .. 42 12 40 1n 15 mm sum F7.
@@ -142,10 +148,14 @@ class _Reader:
 
 
 def _number(data: bytes, position: int) -> tuple[int, int]:
-    """A variable-length number (7 bits a byte, the last without 0x80) and the position after it."""
+    """A variable-length number (7 bits a byte, the last without 0x80) and the position after it.
+
+    Numbers beyond LAST_TICK, which no file needs, are only known to be beyond it: with all of its
+    bits, a number as long as the file would take minutes.
+    """
     value = 0
     while (byte := data[position]) & 0x80:
-        value = value << 7 | byte & 0x7F
+        value = min(value << 7 | byte & 0x7F, LAST_TICK)
         position += 1
     return value << 7 | byte, position + 1
 

@@ -7,7 +7,8 @@ It is cleaned exactly as the training data was. Depends on neither the state mac
 from __future__ import annotations
 
 import miditok
-from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
+import numpy as np
+from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick
 
 from contract.bundle import Bundle
 from contract.errors import PromptError
@@ -26,14 +27,19 @@ def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle
     Raises PromptError, which says what the file is and what is accepted.
     """
     score = _read(midi)
-    bars = _bars(score, tokenizer)
     limit = bundle.context // 2
+    # A note has at least two ids, so more notes than these never fit: a prompt of 300,000 notes
+    # would take seconds to tokenize.
+    most_notes = limit // 2 + 1
+    onsets = np.sort(np.concatenate([track.notes.numpy()["time"] for track in score.tracks]))
+    bars = _bars(_notes_between(score, int(onsets[-most_notes:][0]), int(onsets[-1])), tokenizer)
     # The first bar from which the rest fits. The notes are cut there and tokenized again, because
     # ids that are cut would lack the tempo and the program in force. As these add ids, the rest may
     # be too long after all; then a later bar is tried.
     first = next((i for i, bar in enumerate(bars) if bar.ids_left <= limit), len(bars) - 1)
     for start in range(first, len(bars)):
-        ids = _encode(_from_bar(score, bars[start:]), tokenizer)
+        last = onsets[onsets >= bars[start].tick][:most_notes][-1]
+        ids = _encode(_from_bar(score, bars[start:], int(last)), tokenizer)
         if len(ids) <= limit:
             return ids
     return _whole_notes(ids, limit, bundle)
@@ -95,20 +101,29 @@ def _bars(score: ScoreTick, tokenizer: miditok.MusicTokenizer) -> list[_Bar]:
     return bars
 
 
-def _from_bar(score: ScoreTick, bars: list[_Bar]) -> ScoreTick:
-    """The notes that begin in `bars` (the last ones of the score), moved to tick 0."""
+def _notes_between(score: ScoreTick, first: int, last: int) -> ScoreTick:
+    """The score with only those notes that begin at the tick `first`, at `last` or between.
+
+    Metres after `last` are left out too: the tokenizer would write empty bars for them.
+    """
+    part = score.copy()
+    metres = part.time_signatures
+    part.time_signatures = type(metres)(metre for metre in metres if metre.time <= last)
+    for track in part.tracks:
+        arrays = track.notes.numpy()
+        kept = (arrays["time"] >= first) & (arrays["time"] <= last)
+        columns = (arrays[name][kept] for name in ("time", "duration", "pitch", "velocity"))
+        track.notes = NoteTickList.from_numpy(*columns)
+    return part
+
+
+def _from_bar(score: ScoreTick, bars: list[_Bar], last: int) -> ScoreTick:
+    """The notes from `bars` (the last ones of the score) to the tick `last`, moved to tick 0."""
     start = bars[0].tick
     rest = ScoreTick(TICKS_PER_QUARTER)
-    for track in score.tracks:
-        arrays = track.notes.numpy()
-        kept = arrays["time"] >= start
-        if kept.any():
-            part = TrackTick("", track.program, False)
-            time, duration, pitch, velocity = (
-                arrays[name][kept] for name in ("time", "duration", "pitch", "velocity")
-            )
-            part.notes = NoteTickList.from_numpy(time - start, duration, pitch, velocity)
-            rest.tracks.append(part)
+    for track in _notes_between(score, start, last).tracks:
+        if len(track.notes):
+            rest.tracks.append(track.shift_time(-start))
     rest.tempos.append(TempoTick(0, score.tempos[0].qpm))
     for index, bar in enumerate(bars):
         if index == 0 or bar.metre != bars[index - 1].metre:

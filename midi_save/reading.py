@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from symusic.core import NoteTickList, ScoreTick
 
-from midi_save.clean import clean_score
-from midi_save.midi_file import UnreadableMidiError, read_midi
+from midi_save.clean import clean_score, known_metre, written_as
+from midi_save.midi_file import METRE_PASSED_OVER, UnreadableMidiError, read_midi
 
 GRIDS = (12, 8)  # of a beat: 12 for sixteenths and triplet eighths, 8 for thirty-seconds
 NEAR = 1 / 96  # of a beat: an onset that is this near to the grid is on it
@@ -56,11 +56,23 @@ def read_score(midi: bytes) -> Reading:
             share = shifted_share
             repairs = (*repairs, "all notes were moved by the same time, onto the beats")
             _move(raw, shift)
+    repairs = (*repairs, *_of_metres(raw))
     try:
         score = clean_score(raw)
     except (ValueError, OverflowError) as error:  # OverflowError: symusic's, beyond 32 bits
         raise UnreadableMidiError(str(error)[:80]) from error
-    return Reading(raw, score, share, repairs)
+    return Reading(raw, score, share, tuple(sorted(set(repairs))))
+
+
+def _of_metres(raw: ScoreTick) -> set[str]:
+    """What cleaning does to metres that the tokenizer does not have, in words."""
+    repairs = set()
+    for metre in {(s.numerator, s.denominator) for s in raw.time_signatures}:
+        if not written_as(*metre):
+            repairs.add(METRE_PASSED_OVER)
+        elif known_metre(*metre) is None:
+            repairs.add("a metre was written in bars of others, as 7/8 in 4/8 and 3/8")
+    return repairs
 
 
 def on_grid_share(onsets: NDArray[np.generic], ticks_per_quarter: int) -> float:

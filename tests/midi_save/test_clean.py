@@ -192,7 +192,7 @@ def test_bars_of_an_unknown_metre_are_written_as_known_ones_in_turn() -> None:
     ],
 )
 def test_every_metre_is_written_somehow(metre: tuple[int, int], bars: list[Any]) -> None:
-    assert written_as(*metre) == bars
+    assert list(written_as(*metre)) == bars
 
 
 def test_of_two_tempos_at_one_tick_the_later_counts() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -63,6 +66,36 @@ def test_one_overlong_bar_is_cut_after_a_whole_note(
     assert 60 <= len(tokens) <= 64
     assert tokens[0] == "Bar_None"
     assert tokens[-1].startswith("Duration_")
+
+
+def test_a_metre_after_the_last_note_takes_no_room(
+    bundle: Bundle, tokenizer: MusicTokenizer
+) -> None:
+    """A bar of 7/8 is two for the tokenizer, and the second begins while the last note sounds."""
+    notes = [*scale(300), (300 * 240, 960, 60)]
+    midi = midi_file(notes, metre=(7, 8))
+    tokens = names(ids_of_prompt(midi, tokenizer, bundle), bundle)
+    assert tokens[-1].startswith("Duration_") and 200 < len(tokens) <= 256
+    alternating = [token for token in tokens if token.startswith("TimeSig")]
+    assert alternating[:2] in (["TimeSig_4/8", "TimeSig_3/8"], ["TimeSig_3/8", "TimeSig_4/8"])
+
+
+WORST = (
+    "notes off the grid",
+    "two notes a tick",
+    "metre 07 03, long",
+    "metre 3f 06 at every tick",
+    "a long number of ff",
+)
+
+
+def test_hostile_prompts_take_two_seconds_and_half_a_gigabyte_at_most() -> None:
+    """The worst of them; `python -m tests.midi_save.bombs` tries all."""
+    command = [sys.executable, "-m", "tests.midi_save.bombs", *WORST]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    took = {name: (cpu_s, peak_mb) for name, cpu_s, peak_mb, _ in map(json.loads, lines)}
+    assert set(took) == set(WORST)
+    assert all(cpu_s < 2 and peak_mb < 512 for cpu_s, peak_mb in took.values()), took
 
 
 def test_the_same_prompt_gives_the_same_tokens(bundle: Bundle, tokenizer: MusicTokenizer) -> None:

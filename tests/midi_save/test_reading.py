@@ -48,7 +48,19 @@ def test_a_plain_file_is_read_without_repairs() -> None:
         (PLAIN[:18] + b"\x7f\xff\xff\xff" + PLAIN[22:], "another length"),
         (PLAIN[:-1], "breaks off"),
         (HEADER + track(b"\0\xff\x51\3\0\0\0" + PLAIN[22:]), "tempo"),
+        (HEADER + track(b"\0\xff\x51\0" + PLAIN[22:]), "tempo"),
+        (HEADER + track(PLAIN[22:] + b"\0\xff\1\x09text"), "breaks off"),
         (HEADER + track(eighths(b"\x90", b"\x81")), "without an end"),
+        *(
+            (HEADER + track(b"\0\xff\x58\4" + metre + b"\x18\x08" + PLAIN[22:]), said)
+            for metre, said in {
+                b"\7\3": "bars of others",  # 7/8
+                b"\5\4": "bars of others",  # 5/16: two bars as 5/8
+                b"\0\2": "has no bars",  # 0/4
+                b"\4\x09": "has no bars",  # 4/512
+                b"\x41\2": "has no bars",  # 65/4
+            }.items()
+        ),
     ],
 )
 def test_what_players_play_is_read_and_the_repair_is_said(midi: bytes, repair: str) -> None:
@@ -64,6 +76,11 @@ def test_a_track_of_another_length_than_it_says_does_not_hide_the_next(size: int
     read = read_score(HEADER[:8] + b"\0\1\0\2" + HEADER[12:] + wrong + track(second))
     assert read.raw.note_num() == 2 * 96
     assert read.repairs == ("a track of another length than it says",)
+
+
+def test_a_key_struck_again_without_an_end_sounds_until_then() -> None:
+    strokes = b"\0\x90\x3c\x50" + b"\x81\x70\x90\x3c\x50" * 95 + b"\x81\x70\xff\x2f\0"
+    assert music(read_score(HEADER + track(strokes))) == [(6 * i, 6, 60) for i in range(96)]
 
 
 @pytest.mark.parametrize("broken", [b"\x90", b"\x90\x3c"])
@@ -120,6 +137,22 @@ def test_a_coarse_resolution_is_near_the_grid_within_half_a_tick() -> None:
 def test_what_is_no_music_is_refused_by_its_reason(midi: bytes, reason: str) -> None:
     with pytest.raises(UnreadableMidiError, match=reason):
         read_score(midi)
+
+
+@pytest.mark.parametrize("division", [10, 24, 15, 25, 96, 480, 960])
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_quantized_music_is_kept_at_any_resolution_and_phase(division: int, parts: int) -> None:
+    for late in (0, round(division / 7)):
+        notes = [(late + round(i * division / parts), 3, 60 + i % 12) for i in range(120)]
+        assert read_score(midi_file(notes, ticks_per_beat=division)).on_grid >= ON_GRID_SHARE, late
+
+
+def test_a_file_cut_at_any_byte_is_music_or_is_refused() -> None:
+    whole = HEADER + track(b"\0\xff\x58\4\7\3\x18\x08\0\xf0\2\1\xf7" + eighths(b"\x90", b"\x80", 9))
+    for midi in (whole, b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + whole):
+        for end in range(len(midi)):
+            with suppress(UnreadableMidiError):
+                assert 0 <= read_score(midi[:end]).on_grid <= 1
 
 
 @settings(deadline=None, max_examples=300)
