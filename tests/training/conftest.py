@@ -11,7 +11,8 @@ import torch
 from mido import Message, MetaMessage, MidiFile, MidiTrack
 
 from training.data.archive import Source
-from training.data.dataset import Dataset, build_dataset, read_piece
+from training.data.dataset import Dataset, build_dataset
+from training.data.piece import read_piece
 
 
 def write_tune(path: Path, seed: int, notes: int = 120, program: int = 0) -> Path:

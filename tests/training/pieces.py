@@ -11,7 +11,8 @@ import numpy as np
 from music.tracker import PITCH
 from tests.music.writing import TOKENIZER, VOCABULARY, Note, joined, line, piece_of_bars, tracked_of
 from training.data.archive import Source
-from training.data.dataset import Dataset, Piece, build_dataset
+from training.data.dataset import Dataset, build_dataset
+from training.data.piece import Piece
 from training.data.plans import PieceOfDataset, pieces_of
 
 

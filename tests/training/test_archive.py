@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.conftest import write_tune
-from training.data.archive import RESERVED, Source, find_all, find_sources
+from training.data.archive import Source, find_all, find_sources
 from training.data.attribution import attribution_text, credits_of, together
+from training.data.reasons import RESERVED
 from training.data.reserved import Reserved, bach_work, mutopia_piece
 
 NAMES = st.text(string.ascii_letters + string.digits + "_", min_size=1, max_size=12)
@@ -54,7 +55,7 @@ def test_rows_marked_as_badly_converted_are_left_out(tmp_path: Path) -> None:
     ("manifest", "message"),
     [
         (b"name,style\na.mid,Folk\n", "no column 'file'"),
-        (b"file,style\n\xff.mid,Folk\n", "UTF-8"),
+        (b"\xff\xfef\0i", "cannot be read .* save it as CSV in UTF-8"),
         (b"file,out_of_range\na.mid,much\n", "a.mid: out_of_range must be a number, not 'much'"),
     ],
 )
@@ -127,8 +128,74 @@ def test_linked_folders_are_read_once_and_rings_end(tmp_path: Path) -> None:
 
 def test_overlapping_folders_give_each_file_once(archive: Path) -> None:
     sources = find_all([archive, archive / "folk"])
-    assert sum(not source.why for source in sources) == 12
-    assert [s.why for s in sources[12:]] == ["copy of another file"] * 4
+    assert len(sources) == 12 and not any(source.why for source in sources)
+
+
+def test_what_may_hold_music_after_all_is_left_out_with_a_reason(tmp_path: Path) -> None:
+    tune = write_tune(tmp_path / "x.Mid", 1).read_bytes()
+    riff = b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + tune
+    for name, content in {
+        "a.kar": tune,
+        "b.RMI": riff,
+        "tune": tune,
+        "tune.mid.bak": riff,
+        "._x.mid": b"\0\5\x16\7",  # macOS keeps a file's attributes beside it
+        "__MACOSX/._x.mid": b"\0\5\x16\7",
+        ".DS_Store": b"",
+        "more.zip": b"PK\3\4",
+        "readme.txt": b"MIDI",
+        "sound.wav": b"RIFF\0\0\0\0WAVE",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    found = {s.path.relative_to(tmp_path).as_posix(): s.why for s in find_sources(tmp_path)}
+    assert found == {
+        "a.kar": "",
+        "b.RMI": "",
+        "x.Mid": "",
+        "tune": "MIDI without a suffix of MIDI",
+        "tune.mid.bak": "MIDI without a suffix of MIDI",
+        "._x.mid": "hidden",
+        "__MACOSX/._x.mid": "hidden",
+        "more.zip": "packed",
+    }
+
+
+def test_a_folder_that_lists_names_but_gives_no_file_does_not_end_the_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one without the right to enter it; by a stand-in, as the tests may run as root."""
+    write_tune(tmp_path / "shut" / "a.mid", 1)
+    real = Path.stat
+
+    def refusing(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "shut":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+    assert left_out(tmp_path) == {"a.mid": "unreadable: permission denied"}
+
+
+def test_exact_copies_are_one_piece_whatever_they_are_called(tmp_path: Path) -> None:
+    """The one that a manifest describes, or else has the shortest name, is read."""
+    tune = write_tune(tmp_path / "a" / "tune.mid", 1)
+    for name in ("a/tune (1).mid", "a/tune.MIDI", "b/copy of tune.mid"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(tune, tmp_path / name)
+    (tmp_path / "linked.mid").symlink_to(tune)
+
+    def copied() -> dict[str, str]:
+        files = {s.path.relative_to(tmp_path).as_posix(): s.why for s in find_all([tmp_path])}
+        assert list(files.values()).count("") == 1
+        return files
+
+    first = copied()
+    assert first["a/tune.mid"] == "" and first["linked.mid"].startswith("copy of another file: ")
+    assert first["a/tune (1).mid"] == f"copy of another file: {tune}"
+    (tmp_path / "b" / "manifest.csv").write_text("file,style\ncopy of tune.mid,Hymn\n")
+    assert copied()["b/copy of tune.mid"] == ""
 
 
 def test_every_form_of_a_reserved_piece_is_left_out(tmp_path: Path) -> None:

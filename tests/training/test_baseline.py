@@ -18,7 +18,8 @@ from torch import Tensor
 from music.tracker import PITCH, Vocabulary
 from tests.training.conftest import write_tune
 from training.data.archive import Source
-from training.data.dataset import Dataset, build_dataset, read_piece
+from training.data.dataset import Dataset, build_dataset
+from training.data.piece import read_piece
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.evaluation import baseline
 from training.evaluation.baseline import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import shutil
 from itertools import combinations
@@ -20,11 +19,12 @@ from tests.music.writing import tracked_of
 from tests.training.conftest import write_tune
 from training.data import dataset as dataset_module
 from training.data import held_out
+from training.data import piece as piece_module
 from training.data.archive import Source
-from training.data.dataset import Dataset, build_dataset, prepare, read_piece
-from training.data.dataset_report import Report
+from training.data.dataset import Dataset, build_dataset, prepare
 from training.data.held_out import split
 from training.data.near_duplicates import COMMONPLACE, SAME_COUNT, SAME_SHARE, grouped
+from training.data.piece import read_piece
 from training.data.reserved import Reserved
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
 
@@ -52,7 +52,7 @@ def test_a_fault_of_a_library_leaves_out_one_file(
     def broken(_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(dataset_module, "read_score", broken)
+    monkeypatch.setattr(piece_module, "read_score", broken)
     piece = read_piece(Source(write_tune(tmp_path / "a.mid", 1), "folk"))
     assert piece.why == "unreadable: ZeroDivisionError"
 
@@ -261,24 +261,6 @@ def test_real_cleaning_leaves_nothing_that_the_grammar_forbids(archive: Path) ->
     assert not forbidden
 
 
-def archive_with_a_web_page(archive: Path, tmp_path: Path) -> Path:
-    shutil.copytree(archive, tmp_path / "in" / "archive")
-    (tmp_path / "in" / "page (1).mid").write_text("<html>")
-    return tmp_path / "in"
-
-
-def test_preparing_writes_what_loading_reads(
-    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = archive_with_a_web_page(archive, tmp_path)
-    made = prepare([folder], tmp_path / "new" / "set.npz", workers=1).dataset
-    loaded = Dataset.load(tmp_path / "new" / "set.npz")
-    assert np.array_equal(made.ids, loaded.ids)
-    assert np.array_equal(made.tracked.sounding_now, loaded.tracked.sounding_now)
-    report = capsys.readouterr().out
-    assert "12 of 13 pieces" in report and "unreadable 1" in report
-
-
 def test_several_processes_read_what_one_reads(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,27 +270,6 @@ def test_several_processes_read_what_one_reads(
     assert np.array_equal(one.dataset.ids, two.dataset.ids)
     assert np.array_equal(one.dataset.validation, two.dataset.validation)
     assert np.array_equal(one.dataset.test, two.dataset.test)
-
-
-def test_the_report_counts_what_is_kept_and_names_what_is_not(
-    archive: Path, tmp_path: Path
-) -> None:
-    folder = archive_with_a_web_page(archive, tmp_path)
-    prepared = prepare([folder], tmp_path / "set.npz")
-    report = Report.load(tmp_path / "set.json")
-    assert report == prepared.report
-    assert (report.pieces, report.files, report.tokens) == (12, 13, len(prepared.dataset.ids))
-    assert report.styles["folk"]["pieces"] == 4 and report.styles["other"]["pieces"] == 4
-    assert report.collections["archive"]["notes"] == report.notes == 12 * 240
-    assert sum(row["tokens"] for row in report.styles.values()) == report.tokens
-    page = str(folder / "page (1).mid")
-    assert list(report.left_out["unreadable"]) == [page]
-    assert page not in {str(source.path) for source in prepared.sources}
-    report.save(tmp_path / "report.md")
-    text = (tmp_path / "report.md").read_text()
-    assert f"- {page}: " in text and "| folk | 4 |" in text
-    report.save(tmp_path / "copy.json")
-    assert json.loads((tmp_path / "copy.json").read_text())["pieces"] == 12
 
 
 def test_a_dataset_is_made_again_only_when_files_or_code_changed(
@@ -338,13 +299,3 @@ def test_a_dataset_is_made_again_only_when_files_or_code_changed(
     assert not taken_as_it_is()
     monkeypatch.setattr(dataset_module, "version", lambda _: "another")
     assert not taken_as_it_is(), "another tokenizer"
-
-
-def test_folders_without_a_usable_piece_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no \.mid"):
-        prepare([tmp_path], tmp_path / "set.npz")
-    with pytest.raises(ValueError, match="is no folder"):
-        prepare([tmp_path / "absent"], tmp_path / "set.npz")
-    write_tune(tmp_path / "short.mid", 1, notes=10)
-    with pytest.raises(ValueError, match="none of 1 files can be used: too few notes 1"):
-        prepare([tmp_path], tmp_path / "set.npz")

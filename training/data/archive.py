@@ -6,34 +6,36 @@ neither MIDI nor how pieces are cleaned: no file is opened as MIDI.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from training.data.manifest import (
+    MANIFEST,
+    STYLE_NAMES,
+    SUFFIXES,
+    Row,
+    matched,
+    rows_of,
+    style_word,
+)
+from training.data.names import shown
+from training.data.reasons import (
+    ABSENT,
+    COPY,
+    HIDDEN,
+    PACKED,
+    RESERVED,
+    UNNAMED,
+    UNREADABLE,
+)
 from training.data.reserved import Reserved
-from training.data.tokenizer import STYLES
 
-# words in a manifest or a folder's name that mean one of the styles
-STYLE_WORDS = {
-    **{style: style for style in STYLES},
-    "romantique": "romantic",
-    "romanticism": "romantic",
-    "modern": "romantic",
-    "avant-garde": "romantic",
-    "motet": "renaissance",
-    "song": "romantic",
-    "bach-chorales": "chorale",
-    "chorales": "chorale",
-    "hymns": "hymn",
-}
-SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-MANIFEST = "manifest.csv"
-RESERVED = "reserved for testing"
+PACKED_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 LARGEST_BYTES = 8_000_000  # a symphony has half a megabyte; more is no score
-MAX_OUT_OF_RANGE, MAX_BAR_CHECK_FAILURES = 0.05, 10
 
 
 @dataclass
@@ -41,7 +43,9 @@ class Source:
     """One file to read: its style, and the group that must stay on one side of the split.
 
     ``why`` is set when the file is not to be read; ``facts`` is its row of a manifest;
-    ``collection`` is the top-level folder of the archive that it is in, for counts.
+    ``collection`` is the top-level folder of the archive that it is in, for counts; ``style_from``
+    says what gave the style, and ``note`` what a person should know of its row. ``sha256`` is of
+    its bytes; without one it could not be read at all.
     """
 
     path: Path
@@ -51,6 +55,8 @@ class Source:
     sha256: str = ""
     collection: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    style_from: str = ""
+    note: str = ""
 
 
 def find_sources(folder: Path, reserved: Reserved | None = None) -> list[Source]:
@@ -60,53 +66,81 @@ def find_sources(folder: Path, reserved: Reserved | None = None) -> list[Source]
     ``group``; rows that a manifest marks as badly converted (``tempo_given`` other than yes,
     ``out_of_range`` over 0.05, ``barcheck_failures`` over 10, style Technique) are left out, as
     are the pieces in ``reserved`` (default: reserved.txt beside this module). Links are followed,
-    each folder once; hidden files and folders are not looked at.
+    each folder once; hidden folders are not looked at. Behind the MIDI files comes, each with the
+    reason, what else may have been meant: folders that cannot be opened, packed files, hidden ones,
+    MIDI under other names, and rows of manifests whose file is not there.
 
     Raises:
         ValueError: a manifest or the reserved list cannot be read.
     """
     reserved = Reserved.load() if reserved is None else reserved
-    paths, manifests, closed = _walk(folder)
-    rows = {path: row for manifest in manifests for path, row in _rows(manifest)}
-    found = [_source(path, folder, rows.get(path, {}), reserved) for path in sorted(paths)]
-    return found + [Source(path, "other", why=f"unreadable: {w}") for path, w in closed]
+    paths, manifests, others = _walk(folder)
+    rows, absent = matched((row for m in manifests for row in rows_of(m)), paths)
+    found = [_source(path, folder, rows.get(path), reserved) for path in sorted(paths)]
+    for row in absent:
+        others.append((row.target, f"{ABSENT}: {row.where}"))
+    return found + [Source(path, "other", why=why) for path, why in others]
 
 
-def find_all(folders: Iterable[Path]) -> list[Source]:
-    """The files of several folders, each read once; copies of a file are marked as such.
+def find_all(folders: Iterable[Path], reserved: Reserved | None = None) -> list[Source]:
+    """The files of several folders, each given once; copies of a file are marked as such.
 
     Raises:
         ValueError: a folder is missing, or holds no MIDI file.
     """
-    sources: list[Source] = []
+    sources: dict[str, Source] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder: name one that holds .mid files")
-        found = find_sources(folder)
+            raise ValueError(f"{shown(folder)} is no folder: name one that holds .mid files")
+        found = find_sources(folder, reserved)
         if not found:
-            raise ValueError(f"no .mid file under {folder}")
-        sources += found
-    seen: set[tuple[str, str]] = set()
-    for source in sources:
-        if not source.why:
-            key = (source.path.name, source.sha256)
-            source.why = "copy of another file" if key in seen else ""
-            seen.add(key)
-    return sources
+            raise ValueError(f"no .mid file under {shown(folder)}")
+        for source in found:
+            path = os.path.abspath(source.path)  # noqa: PTH100  # Path has no such method
+            if path not in sources or not sources[path].sha256:
+                sources[path] = source
+    files = list(sources.values())
+    mark_copies(files)
+    return files
+
+
+def mark_copies(sources: Iterable[Source]) -> None:
+    """Sets ``why`` of those that have the bytes of another one, whatever their names."""
+    usable = [source for source in sources if not source.why]
+    for source, original in copies(usable, [source.sha256 for source in usable]):
+        source.why = f"{COPY}: {shown(original.path)}"
+
+
+def copies(sources: Sequence[Source], keys: Sequence[Hashable]) -> list[tuple[Source, Source]]:
+    """(copy, original) of the sources that share a key.
+
+    The original is one that a manifest describes, if there is any; of several, the one with the
+    shortest name: ``tune.mid``, not ``tune (1).mid``.
+    """
+    originals: dict[Hashable, Source] = {}
+    order = sorted(
+        range(len(sources)),
+        key=lambda i: (not sources[i].facts, len(sources[i].path.name), str(sources[i].path)),
+    )
+    return [
+        (sources[i], original)
+        for i in order
+        if (original := originals.setdefault(keys[i], sources[i])) is not sources[i]
+    ]
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
-    """Paths named like MIDI, folders too; manifests; folders that cannot be opened, and why.
+    """Paths named like MIDI, folders too; manifests; other things that may be meant, and why not.
 
     No folder is entered twice, whatever links there are.
     """
     paths: list[Path] = []
     manifests: list[Path] = []
-    closed: list[tuple[Path, str]] = []
+    others: list[tuple[Path, str]] = []
     entered: set[str] = set()
 
     def refused(error: OSError) -> None:
-        closed.append((Path(error.filename), (error.strerror or str(error)).lower()))
+        others.append((Path(os.fsdecode(error.filename)), f"{UNREADABLE}: {_said(error)}"))
 
     for here, folders, files in os.walk(folder, onerror=refused, followlinks=True):
         real = os.path.realpath(here)
@@ -115,70 +149,77 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        shown = [name for name in files if not name.startswith(".")]
-        paths += [Path(here, n) for n in (*folders, *shown) if n.lower().endswith(SUFFIXES)]
-        manifests += [Path(here, n) for n in shown if n == MANIFEST]
-    return paths, sorted(manifests), closed
+        paths += [Path(here, name) for name in folders if name.lower().endswith(SUFFIXES)]
+        for name in sorted(files):
+            path = Path(here, name)
+            if name.lower() == MANIFEST:
+                manifests.append(path)
+            elif name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                paths.append(path)
+            elif why := _perhaps_meant(path):
+                others.append((path, why))
+    return paths, sorted(manifests), others
 
 
-def _rows(manifest: Path) -> list[tuple[Path, dict[str, str]]]:
-    """The rows of a manifest by the path of their file."""
+def _perhaps_meant(path: Path) -> str:
+    """Why a file is not read that may be, or hold, MIDI after all; empty for other files."""
+    name = path.name.lower()
+    if name.startswith("."):
+        return HIDDEN if name.endswith(SUFFIXES) else ""
+    if name.endswith(PACKED_SUFFIXES):
+        return PACKED
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{manifest} cannot be read ({error}): save it as UTF-8 CSV") from error
-    if rows and "file" not in rows[0]:
-        raise ValueError(f"{manifest} has no column 'file': name the files, relative to it, in one")
-    known = [{k: v for k, v in row.items() if isinstance(k, str)} for row in rows]
-    return [(manifest.parent / r["file"], {**r, "manifest": str(manifest.parent)}) for r in known]
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would never end
+            return ""
+        with path.open("rb") as file:
+            begin = file.read(12)
+    except OSError:
+        return ""
+    midi = begin.startswith(b"MThd") or (begin.startswith(b"RIFF") and begin.endswith(b"RMID"))
+    return UNNAMED if midi else ""
 
 
-def _source(path: Path, folder: Path, row: Mapping[str, str], reserved: Reserved) -> Source:
+def _source(path: Path, folder: Path, row: Row | None, reserved: Reserved) -> Source:
     inside = path.relative_to(folder).parts
-    words = [row.get("style", ""), *reversed(inside[:-1]), folder.name]
-    style = next((STYLE_WORDS[w.lower()] for w in words if w.lower() in STYLE_WORDS), "other")
-    group = f"{row['manifest']}:{row['group']}" if row.get("group") else ""
-    collection = inside[0] if len(inside) > 1 else folder.name
-    source = Source(path, style, group, collection=collection, facts=row)
-    if not path.is_file():  # reading a pipe would never end
-        kind = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "no file"
-        source.why = f"unreadable: {kind}"
-        return source
+    style, style_from = "other", ""
+    for name in (*reversed(inside[:-1]), folder.name):
+        if style_word(name) in STYLE_NAMES:
+            style, style_from = STYLE_NAMES[style_word(name)], f"folder {shown(name)}"
+            break
+    if row is not None and row.style is not None:
+        style, style_from = row.style, row.where
+    collection = shown(inside[0] if len(inside) > 1 else folder.name)
+    source = Source(path, style, collection=collection, style_from=style_from)
+    if row is not None:
+        source.group, source.facts, source.note = row.group, row.facts, row.note
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            source.why = f"unreadable: larger than {LARGEST_BYTES // 1_000_000} MB"
+        if why := _not_a_file(path):
+            source.why = f"{UNREADABLE}: {why}"
             return source
         source.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        source.why = f"unreadable: {(error.strerror or str(error)).lower()}"
+        source.why = f"{UNREADABLE}: {_said(error)}"
         return source
-    if reserved.holds(path, source.sha256, row.get("source", "")):
+    if reserved.holds(path, source.sha256, source.facts.get("source", "")):
         source.why = RESERVED
-    else:
-        source.why = _marked_as_bad(row)
+    elif row is not None:
+        source.why = row.marked_as_bad()
     return source
 
 
-def _marked_as_bad(row: Mapping[str, str]) -> str:
-    """Why a manifest's row says that its conversion went wrong; empty when it does not."""
-    if row.get("style") == "Technique":
-        return "manifest: a technical study"
-    if row.get("tempo_given", "yes") != "yes":
-        return "manifest: no tempo given"
-    if _number(row, "out_of_range") > MAX_OUT_OF_RANGE:
-        return "manifest: notes out of range"
-    if _number(row, "barcheck_failures") > MAX_BAR_CHECK_FAILURES:
-        return "manifest: bars that do not add up"
+def _not_a_file(path: Path) -> str:
+    """Why the path is not one of a file of a usual size; empty if it is. Raises OSError."""
+    if path.is_symlink() and not path.exists():
+        return "a broken link"
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        return "a folder"
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
+        return "no file"
+    if found.st_size > LARGEST_BYTES:
+        return f"larger than {LARGEST_BYTES // 1_000_000} MB"
     return ""
 
 
-def _number(row: Mapping[str, str], column: str) -> float:
-    text = row.get(column) or "0"
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"{row['manifest']}/{MANIFEST}, {row['file']}: {column} must be a number, "
-            f"not {text[:20]!r}"
-        ) from None
+def _said(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 from training.data.archive import Source
+from training.data.names import shown
 
 # Credits[licence][typesetter]: single pieces by title, each with the number 0, and collections by
 # name, each with the number of its pieces. The licence is empty where the files name none.
@@ -89,10 +90,10 @@ def _shown(what: str, count: int) -> str:
 
 def _piece(source: Source) -> str:
     facts = source.facts
-    title = _plain(facts.get("title", "")) or source.path.stem
+    title = _plain(facts.get("title", "")) or shown(source.path.stem)
     composer = _plain(_YEARS.sub("", facts.get("composer_name") or facts.get("composer") or ""))
     number = _MUTOPIA_ID.match(facts.get("mutopia_id", ""))
-    place = number[1] if number else _plain(facts.get("source", "")) or source.path.name
+    place = number[1] if number else _plain(facts.get("source", "")) or shown(source.path.name)
     return f"{title}{f', {composer}' if composer else ''} [{place}]"
 
 

@@ -1,8 +1,8 @@
 """Turns folders of MIDI into arrays that a trainer can draw windows from.
 
-Cleans and tokenizes files on all cores, keeps near-duplicates on one side of the split, computes
-the model's inputs with the sampler's own tracker, and caches the result. Depends on neither the
-model nor the rule of the split (held_out.py).
+Reads files on all cores, keeps near-duplicates on one side of the split, and caches the result.
+Depends on neither the model, nor how a piece is read (piece.py), nor the rule of the split
+(held_out.py).
 
     python -m training.data.dataset --data FOLDER [--data FOLDER ...] --out dataset.npz
 """
@@ -17,8 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import compress
 from pathlib import Path
@@ -30,121 +29,25 @@ from tqdm import tqdm
 from midi_save import clean as clean_module
 from midi_save import midi_file as midi_file_module
 from midi_save import reading as reading_module
-from midi_save.reading import ON_GRID_SHARE, read_score
 from music import grammar as grammar_module
 from music import inputs as inputs_module
 from music import tracker as tracker_module
-from music.grammar import REMI_TRANSITIONS, Grammar
-from music.inputs import TRACKED, Recorder, Tracked
-from music.tracker import KINDS, MusicState, Vocabulary
-from training.data import archive, held_out, near_duplicates, reserved
+from music.inputs import TRACKED, Tracked
+from training.data import archive, held_out, manifest, near_duplicates, reasons, reserved
 from training.data import attribution as attribution_module
+from training.data import names as names_module
+from training.data import piece as piece_module
 from training.data import tokenizer as tokenizer_module
-from training.data.archive import Source, find_all, find_sources
+from training.data.archive import Source, copies, find_all
 from training.data.attribution import Credits, credits_of
-from training.data.dataset_report import Report, by_reason, totals
-from training.data.near_duplicates import grouped, shingles_of
+from training.data.dataset_report import FileRow, Report, by_reason, totals, write_files
+from training.data.names import escape_output, shown
+from training.data.near_duplicates import grouped
+from training.data.piece import Piece, read_piece, tokens_of_process
 from training.data.provenance import Training
-from training.data.tokenizer import STYLES, make_tokenizer, vocabulary_entries
+from training.data.reasons import COPY, remedy_for
 
-__all__ = [
-    "STYLES",
-    "Dataset",
-    "Piece",
-    "Prepared",
-    "Source",
-    "build_dataset",
-    "find_sources",
-    "make_tokenizer",
-    "prepare",
-    "read_piece",
-    "vocabulary_entries",
-]
-
-MIN_NOTES = 60
-MIN_SECONDS, MAX_SECONDS = 12.0, 1500.0
 FEW_FILES = 64  # fewer are read in this process: starting others takes longer
-
-
-@dataclass
-class Piece:
-    """One tokenized piece; ``why`` is set when it was left out.
-
-    ids: int16 [T], ``BOS style ... EOS``. tracked: what the tracker says after each id. forbidden:
-    by "KIND after KIND", how many ids the grammar would have forbidden.
-    """
-
-    source: Source
-    why: str = ""
-    repairs: tuple[str, ...] = ()
-    ids: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
-    tracked: Tracked | None = None
-    forbidden: Counter[str] = field(default_factory=Counter)
-    notes: int = 0
-    seconds: float = 0.0
-    shingles: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-
-
-class _Tokens:
-    """Tokenizer, vocabulary and grammar, made once in each process."""
-
-    def __init__(self) -> None:
-        self.tokenizer = make_tokenizer()
-        self.vocabulary = Vocabulary(vocabulary_entries(self.tokenizer))
-        self.grammar = Grammar(self.vocabulary, REMI_TRANSITIONS, max_empty_bars=1 << 30)
-
-    def track(self, ids: list[int]) -> tuple[Tracked, Counter[str]]:
-        """What the tracker says after each id, and what the grammar would have forbidden."""
-        state, recorder = MusicState(self.vocabulary), Recorder(self.vocabulary)
-        forbidden: Counter[str] = Counter()
-        for i, token in enumerate(ids):
-            if i and not self.grammar.permits(token, state):
-                before, after = (KINDS[self.vocabulary.kind[t]] for t in (ids[i - 1], token))
-                forbidden[f"{after} after {before}"] += 1
-            state.step(token)
-            recorder.record(state)
-        return recorder.tracked(), forbidden
-
-
-_tokens = lru_cache(_Tokens)  # one for the process
-
-
-def read_piece(source: Source) -> Piece:
-    """Cleans and tokenizes one file; if it cannot be used, the piece's ``why`` says the reason."""
-    piece = Piece(source, why=source.why)
-    if piece.why:
-        return piece
-    try:
-        _read_into(piece)
-    except Exception as error:  # noqa: BLE001  # one odd file must not end the reading of thousands
-        text = str(error).partition("\n")[0][:60]
-        piece.why = f"unreadable: {text or type(error).__name__}"
-    return piece
-
-
-def _read_into(piece: Piece) -> None:
-    read = read_score(piece.source.path.read_bytes())
-    piece.repairs, score = read.repairs, read.score
-    if read.raw.note_num() < MIN_NOTES:
-        piece.why = "too few notes"
-        return
-    if read.on_grid < ON_GRID_SHARE:
-        piece.why = "off the grid"
-        return
-    if score is None or score.note_num() < MIN_NOTES:
-        piece.why = "too few notes"
-        return
-    piece.seconds = score.end() / score.ticks_per_quarter * 60 / score.tempos[0].qpm
-    if not MIN_SECONDS <= piece.seconds <= MAX_SECONDS:
-        piece.why = "too short or too long"
-        return
-    tokenizer = _tokens().tokenizer
-    head = [tokenizer["BOS_None"], tokenizer[f"Style_{piece.source.style}"]]
-    ids = [*head, *map(int, tokenizer.encode(score, encode_ids=False).ids), tokenizer["EOS_None"]]
-    piece.tracked, piece.forbidden = _tokens().track(ids)
-    piece.ids = np.array(ids, np.int16)
-    piece.notes = score.note_num()
-    piece.shingles = shingles_of(score)
 
 
 @dataclass
@@ -171,6 +74,11 @@ class Dataset:
     def training(self) -> NDArray[np.bool_]:
         """Which pieces are trained on, bool [pieces]."""
         return ~(self.validation | self.test)
+
+    def parts(self) -> list[str]:
+        """For what each piece is used: ``training``, ``validation`` or ``test``."""
+        found = np.where(self.validation, "validation", np.where(self.test, "test", "training"))
+        return [str(part) for part in found]
 
     def save(self, path: Path) -> None:
         arrays = {k: v for k, v in vars(self).items() if k not in ("tracked", "credits")}
@@ -211,7 +119,7 @@ def build_dataset(pieces: list[Piece]) -> tuple[Dataset, Counter[str]]:
     groups = grouped([(p.source.group, p.shingles) for p in pieces])
     sources = [piece.source for piece in pieces]
     validation, test = held_out.split(sources, groups)
-    tokenizer = _tokens().tokenizer
+    tokenizer = tokens_of_process().tokenizer
     dataset = Dataset(
         starts=np.cumsum([0, *(len(p.ids) for p in pieces)], dtype=np.int64),
         ids=np.concatenate([p.ids for p in pieces]),
@@ -250,25 +158,31 @@ def prepare(
 ) -> Prepared:
     """Reads every folder, writes the dataset to ``out`` and its report beside it, as JSON.
 
-    An existing dataset of the same files, made by the same code, is used as it is, unless
-    ``fresh``.
+    What became of each file is written beside it too, as CSV, also when none can be used. An
+    existing dataset of the same files, made by the same code, is used as it is, unless ``fresh``.
 
     Raises:
         ValueError: a folder without MIDI, a manifest that cannot be read, or no usable piece.
     """
     sources = find_all(folders)
     fingerprint = _fingerprint(sources)
-    report_path = out.with_suffix(".json")
-    if not fresh and (made := _made_before(out, report_path, fingerprint)):
-        print(f"{out}: same files and code as when it was made, so it is taken as it is")
+    report_path, files_path = out.with_suffix(".json"), out.with_suffix(".csv")
+    if not fresh and files_path.exists() and (made := _made_before(out, report_path, fingerprint)):
+        print(f"{shown(out)}: same files and code as when it was made, so it is taken as it is")
         return _prepared(*made, sources)
     pieces = _read_all(sources, workers or os.cpu_count() or 1)
-    kept = [piece for piece in pieces if not piece.why]
+    _leave_out_same_music(pieces)
+    kept = [i for i, piece in enumerate(pieces) if not piece.why]
     left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
+    out.parent.mkdir(parents=True, exist_ok=True)
     if not kept:
-        reasons = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
-        raise ValueError(f"none of {len(pieces)} files can be used: {reasons}")
-    dataset, forbidden = build_dataset(kept)
+        write_files((_row_of(piece) for piece in pieces), files_path)
+        counts = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
+        raise ValueError(
+            f"none of {len(pieces)} files can be used: {counts}; {shown(files_path)} says of each "
+            "file what to do"
+        )
+    dataset, forbidden = build_dataset([pieces[i] for i in kept])
     numbers = {
         "notes": dataset.notes,
         "seconds": dataset.seconds,
@@ -283,14 +197,22 @@ def prepare(
         minutes=round(float(dataset.seconds.sum()) / 60, 1),
         validation=int(dataset.validation.sum()),
         test=int(dataset.test.sum()),
-        styles=totals([piece.source.style for piece in kept], numbers),
-        collections=totals([piece.source.collection for piece in kept], numbers),
+        styles=totals([sources[i].style for i in kept], numbers),
+        collections=totals([sources[i].collection for i in kept], numbers),
         seconds=[round(float(np.quantile(dataset.seconds, q)), 1) for q in (0, 0.1, 0.5, 0.9, 1)],
+        kept=kept,
         left_out=left_out,
+        remarks=[source.note for source in sources if source.note],
         forbidden=dict(forbidden.most_common()),
-        mended=by_reason((repair, p.source.path) for p in kept for repair in p.repairs),
+        mended=by_reason((r, pieces[i].source.path) for i in kept for r in pieces[i].repairs),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    used = dict(zip(kept, dataset.parts(), strict=True))
+    write_files((_row_of(piece, used.get(i)) for i, piece in enumerate(pieces)), files_path)
+    if not dataset.training.any():
+        raise ValueError(
+            f"all {len(kept)} usable pieces are held out, as versions of one that is reserved for "
+            f"the test: add others; {shown(files_path)} names them"
+        )
     report_path.unlink(missing_ok=True)  # a kill between the two files must not leave a wrong pair
     dataset.save(out)
     report.save(report_path)
@@ -299,8 +221,31 @@ def prepare(
 
 def _prepared(dataset: Dataset, report: Report, sources: list[Source]) -> Prepared:
     print(report.summary())
-    left_out = {path for paths in report.left_out.values() for path in paths}
-    return Prepared(dataset, report, [s for s in sources if str(s.path) not in left_out])
+    return Prepared(dataset, report, [sources[i] for i in report.kept])
+
+
+def _leave_out_same_music(pieces: list[Piece]) -> None:
+    """Leaves out what has the same tokens as another piece, but for its style."""
+    usable = [piece for piece in pieces if not piece.why]
+    of = {id(piece.source): piece for piece in usable}
+    keys = [piece.ids[2:].tobytes() for piece in usable]  # without BOS and style
+    for source, original in copies([piece.source for piece in usable], keys):
+        of[id(source)].why = f"{COPY}: the music of {shown(original.path)}"
+
+
+def _row_of(piece: Piece, used: str | None = None) -> FileRow:
+    """What became of a file; ``used`` says for what it is used, if for anything."""
+    source = piece.source
+    return FileRow(
+        file=shown(source.path),
+        used=used or "no",
+        reason=piece.why,
+        remedy=remedy_for(piece.why) if piece.why else "",
+        repairs="; ".join(piece.repairs),
+        style=source.style,
+        style_from=source.style_from,
+        note=source.note,
+    )
 
 
 def _read_all(sources: list[Source], workers: int) -> list[Piece]:
@@ -329,7 +274,11 @@ def _fingerprint(sources: list[Source]) -> str:
         archive,
         attribution_module,
         held_out,
+        manifest,
+        names_module,
         near_duplicates,
+        piece_module,
+        reasons,
         reserved,
         tokenizer_module,
         clean_module,
@@ -343,7 +292,8 @@ def _fingerprint(sources: list[Source]) -> str:
     for file in (*code, held_out.TEST_PIECES_FILE):
         digest.update(Path(file or "").read_bytes())
     for s in sources:
-        digest.update(json.dumps([str(s.path), s.style, s.group, s.why, s.sha256]).encode())
+        facts = (str(s.path), s.style, s.group, s.why, s.sha256, s.note, dict(s.facts))
+        digest.update(json.dumps(facts).encode())
     return digest.hexdigest()
 
 
@@ -371,6 +321,7 @@ def main() -> None:
         help="copy the held-out files here, to validation/ and test/, for the evaluation",
     )
     a = parser.parse_args()
+    escape_output()
     try:
         prepared = prepare(a.data, a.out, a.workers, fresh=a.fresh)
     except ValueError as error:

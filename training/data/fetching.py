@@ -52,7 +52,8 @@ def cloned(url: str, folder: Path, places: Collection[str]) -> Path:
 def write_manifest(folder: Path, rows: list[dict[str, str]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     partly = folder / "manifest.partial"
-    with partly.open("w", newline="", encoding="utf-8") as lines:
+    # surrogateescape: the names of files are bytes, which need not be UTF-8
+    with partly.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
         writer = csv.DictWriter(lines, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

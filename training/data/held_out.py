@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.archive import Source
+from training.data.names import LONGEST_NAME
 from training.data.reserved import Reserved
 
 HELD_OUT_SHARE = 0.04  # of the groups that are not too large
@@ -56,7 +58,7 @@ def split(
     digests: dict[int, str] = {}
     for source, group in zip(sources, groups, strict=True):
         if group not in for_test and group not in digests:
-            digests[group] = hashlib.sha256(source.path.name.encode()).hexdigest()
+            digests[group] = hashlib.sha256(os.fsencode(source.path.name)).hexdigest()
     sizes = Counter(groups)
     small = sorted((g for g in digests if sizes[g] <= LARGEST_GROUP), key=digests.__getitem__)
     # The first eight digits, as a number below 2^32, are below the limit for about that share.
@@ -81,7 +83,12 @@ def copy(sources: Iterable[Source], folder: Path) -> None:
     for earlier in folder.glob(f"*/{HASHED_NAMES}"):
         earlier.unlink()
     for source in sources:
-        target = folder / source.style / f"{source.sha256[:8]}-{source.path.name}"
+        begin = f"{source.sha256[:8]}-"
+        # Of a name that would become too long the end is kept, with the suffix.
+        room = LONGEST_NAME - len(begin)
+        target = (
+            folder / source.style / (begin + os.fsdecode(os.fsencode(source.path.name)[-room:]))
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.path, target)
 

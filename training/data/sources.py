@@ -114,6 +114,7 @@ def fetch_mutopia(out: Path, url: str = MUTOPIA_URL, files: str = MUTOPIA_FILES)
             outcomes[_download(f"{files}/{quote(row['file'])}", target)] += 1
     if absent := outcomes["absent"]:
         print(f"{absent} pieces have no single .mid at {files} (some have several, zipped)")
+        write_manifest(folder, [row for row in rows if (folder / row["file"]).exists()] or rows)
     return count_midi(folder)
 
 

@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from midi_save.reading import read_score
 from training.data.archive import Source, find_all
-from training.data.dataset import FEW_FILES, read_piece
+from training.data.dataset import FEW_FILES
 from training.data.held_out import require_test
+from training.data.piece import read_piece
 
 EVALUATED_SECONDS = 60.0  # as in windows.py, which imports torch
 TOKENS_PER_NOTE = 5

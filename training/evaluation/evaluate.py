@@ -32,7 +32,9 @@ from contract.request import SEED_LIMIT, parse_request
 from midi_save.detokenize import load_tokenizer
 from music.features import SCALARS, VECTORS
 from music.tracker import Vocabulary
-from training.data.archive import STYLE_WORDS, Source, find_sources
+from training.data.archive import Source, find_sources, mark_copies
+from training.data.manifest import STYLE_NAMES, style_word
+from training.data.names import escape_output, shown
 from training.data.reserved import Reserved
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.evaluation.listener import Listening
@@ -83,8 +85,8 @@ def styles_evenly(styles: Sequence[str], samples: int) -> list[str]:
 
 def style_in_name(source: Source) -> Source:
     """A composed piece's source; its style is that in its name (``folk-17.mid``), if any."""
-    word = source.path.name.partition("-")[0].lower()
-    return replace(source, style=STYLE_WORDS.get(word, source.style))
+    word = style_word(source.path.name.partition("-")[0])
+    return replace(source, style=STYLE_NAMES.get(word, source.style))
 
 
 def _pieces(measured: Sequence[Measured], runs: list[int]) -> Pieces:
@@ -131,19 +133,21 @@ def _measured_folder(
 ) -> tuple[list[Measured], list[Source], list[tuple[str, str]]]:
     """The measured files of a folder, their sources, and the unusable files with the reason."""
     if not folder.is_dir():
-        raise EvaluationError(f"{folder} is no folder: name one that holds .mid files")
+        raise EvaluationError(f"{shown(folder)} is no folder: name one that holds .mid files")
     sources = find_sources(folder, Reserved())
     if not sources:
-        raise EvaluationError(f"no .mid file under {folder}: name a folder that holds some")
+        raise EvaluationError(f"no .mid file under {shown(folder)}: name a folder that holds some")
     if composed:
         sources = [style_in_name(source) for source in sources]
+    else:  # not of composed pieces: a system that composes one twice should be seen to do so
+        mark_copies(sources)
     measured = workers.map(
         partial(measure_file, root=folder, seconds=seconds), sources, "reading MIDI", "file"
     )
     usable = [i for i, m in enumerate(measured) if not m.why]
     skipped = [(m.name, m.why) for m in measured if m.why]
     if not usable:
-        raise EvaluationError(f"no usable MIDI file under {folder}: {': '.join(skipped[0])}")
+        raise EvaluationError(f"no usable MIDI file under {shown(folder)}: {': '.join(skipped[0])}")
     return [measured[i] for i in usable], [sources[i] for i in usable], skipped
 
 
@@ -301,6 +305,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     a = parser.parse_args()
+    escape_output()
     try:
         if a.real is None:
             raise EvaluationError("--real is missing: name a folder of real MIDI files")

@@ -20,6 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from symusic.core import ScoreSecond
 
+from midi_save.midi_file import UnreadableMidiError, read_midi
+from training.data.names import escape_output, shown
+
 LONGEST_S = 90.0  # more than this is too fine to see in one picture
 STRIP = 0.08  # height of the sections above the roll, as a share of the roll's
 
@@ -74,29 +77,32 @@ def draw_sections(sections: Sequence[Section], axes: Axes) -> None:
 def draw_piano_roll(
     score: ScoreSecond, axes: Axes, title: str = "", form: Sequence[Section] = ()
 ) -> None:
-    """Draws a bar for each note on ``axes``, darker if louder; above, the sections of ``form``."""
-    tracks = [track for track in score.tracks if len(track.notes)]
+    """Draws a bar for each note on ``axes``, darker if louder; above, the sections of ``form``.
+
+    Drums are left out: their keys are no pitches.
+    """
+    tracks = [track for track in score.tracks if len(track.notes) and not track.is_drum]
     colours = mpl.colormaps["tab10"]
     for index, track in enumerate(tracks):
         notes = track.notes.numpy()
-        shown = notes["time"] < LONGEST_S
+        early = notes["time"] < LONGEST_S
         axes.barh(
-            notes["pitch"][shown],
-            np.maximum(notes["duration"][shown] - 0.03, 0.03),
-            left=notes["time"][shown],
+            notes["pitch"][early],
+            np.maximum(notes["duration"][early] - 0.03, 0.03),
+            left=notes["time"][early],
             height=0.85,
             color=[
                 (*colours(index % 10)[:3], 0.35 + 0.65 * velocity / 127)
-                for velocity in notes["velocity"][shown]
+                for velocity in notes["velocity"][early]
             ],
-            label=track.name or f"program {track.program}",
+            label=f"program {track.program}",
         )
     axes.set_xlabel("seconds")
     axes.set_ylabel("MIDI pitch")
     axes.set_yticks(range(24, 105, 12), [f"C{octave}" for octave in range(1, 8)])
     axes.grid(axis="y", alpha=0.3)
     axes.margins(x=0.01, y=0.05)
-    axes.set_title(title, loc="left", pad=28 if form else None, parse_math=False)
+    axes.set_title(shown(title), loc="left", pad=28 if form else None, parse_math=False)
     draw_sections(form, axes)
     if tracks:
         axes.legend(loc="upper right", ncols=min(4, len(tracks)), fontsize="small")
@@ -109,16 +115,17 @@ def main() -> None:
     parser.add_argument("--title", default="")
     parser.add_argument("--record", type=Path, help="the piece's .json, to show its form")
     arguments = parser.parse_args()
+    escape_output()
     record = {} if arguments.record is None else json.loads(arguments.record.read_text())
     figure = Figure(figsize=(12, 4), layout="constrained")
-    draw_piano_roll(
-        ScoreSecond.from_midi(arguments.midi.read_bytes()),
-        figure.subplots(),
-        arguments.title,
-        sections_of(record),
-    )
+    try:
+        score, _ = read_midi(arguments.midi.read_bytes())
+    except (OSError, UnreadableMidiError) as error:
+        raise SystemExit(f"{shown(arguments.midi)} cannot be drawn: {error}") from error
+    timed: Any = score.to("second")  # symusic types this by its argument's class only
+    draw_piano_roll(timed, figure.subplots(), arguments.title, sections_of(record))
     figure.savefig(arguments.png, dpi=100)
-    print(arguments.png)
+    print(shown(arguments.png))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ neither sets of pieces nor the comparison of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,8 @@ from music.features import TICKS_PER_QUARTER, scalar_features, vector_features
 from music.grammar import Grammar
 from music.tracker import PITCH
 from training.data.archive import Source
+from training.data.names import shown
+from training.data.reasons import COPY, kind_of
 from training.evaluation.excerpt import duplicate_share, excerpt
 from training.evaluation.listener import Heard, heard
 from training.evaluation.overlap import Hashes, steps_of
@@ -102,10 +105,11 @@ def measure(midi: bytes, seconds: float, measured: Measured) -> Measured:
 
 def measure_file(source: Source, root: Path, seconds: float) -> Measured:
     """`measure` for a file below ``root``."""
-    measured = Measured(str(source.path.relative_to(root)), source.style, source.collection)
-    # Only unreadable files are left out. The other reasons to leave a file out apply to training,
-    # and a test set is made of pieces that are held out of training.
-    if source.why.startswith("unreadable"):
+    name = shown(os.path.relpath(source.path, root))
+    measured = Measured(name, source.style, source.collection)
+    # What is no file to read is left out, and copies. The other reasons to leave a file out apply
+    # to training, and a test set is made of pieces that are held out of training.
+    if source.why and (not source.sha256 or kind_of(source.why)[0] == COPY):
         measured.why = source.why
         return measured
     try:
