@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from tests.training.conftest import write_tune
 from training.data import held_out
 from training.data.dataset import Dataset, prepare
-from training.data.dataset_report import Report
+from training.data.dataset_report import FileRow, Report
 
 
 def archive_with_a_web_page(archive: Path, tmp_path: Path) -> Path:
@@ -89,6 +90,12 @@ def test_a_table_says_of_each_file_what_became_of_it_and_what_to_do(
     said = capsys.readouterr().out
     assert "copy of another file 2" in said and "named in a manifest, but not there 1" in said
     assert "rows of manifests to look at: 1; first: " in said and "'Jazz'" in said
+
+
+def test_the_columns_of_the_table_are_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "retrain.md").read_text(encoding="utf-8")
+    for column in fields(FileRow):
+        assert f"`{column.name.replace('_', ' ')}`" in page
 
 
 def test_what_is_held_out_or_is_not_is_said_in_words(
