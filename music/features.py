@@ -84,9 +84,13 @@ def melody(music: Music) -> tuple[IntArray, IntArray]:
 
 
 def bar_lines(music: Music) -> IntArray:
-    """Ticks of the bar lines [bars + 1]; a change of metre begins a bar wherever it stands."""
+    """Ticks of the bar lines [bars + 1]; a change of metre begins a bar wherever it stands.
+
+    The metres of bars behind the last note are disregarded.
+    """
     lines: list[int] = []
-    ends = [*(m[0] for m in music.metres[1:]), max(music.ticks, 1)]
+    last = max(music.ticks, 1)
+    ends = [*(min(m[0], last) for m in music.metres[1:]), last]
     for (start, numerator, denominator), end in zip(music.metres, ends, strict=True):
         lines += range(start, end, numerator * 4 * TICKS_PER_QUARTER // denominator)
     return np.array([*lines, ends[-1]], np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from music.features import (
     scalar_features,
     vector_features,
 )
+from music.harmony import ending_of
+from music.notes import music_of as music_of_ids
+from tests.music.writing import TOKENIZER, VOCABULARY, ids_of
 from training.evaluation.excerpt import duplicate_share, excerpt
 
 Note = tuple[int, int, int]  # onset and length in ticks of 1/12 quarter note, pitch
@@ -114,6 +118,27 @@ def test_a_change_of_metre_moves_the_bar_lines() -> None:
     notes = [(12 * i, 12, 60) for i in range(14)]
     music = music_of(score_of(notes, metres=((0, 4, 4), (96, 3, 4))))
     assert bar_lines(music).tolist() == [0, 48, 96, 132, 168]
+
+
+def test_metres_behind_the_last_note_are_disregarded() -> None:
+    metres = ((0, 4, 4), (24, 2, 4), (48, 3, 4), (84, 4, 4))
+    music = replace(music_of(score_of([(0, 12, 60), (12, 12, 60), (24, 12, 60)])), metres=metres)
+    assert bar_lines(music).tolist() == [0, 24, 36]
+    assert not np.isnan(scalar_features(replace(music, ticks=48))["groove"])
+
+
+def test_notes_shorter_than_a_tick_of_a_quarter_have_features_too() -> None:
+    """A tick of an eighth, in which 3/8 is written, is half a tick of a quarter note."""
+    ids = ids_of(
+        TOKENIZER,
+        *("Bar_None", "TimeSig_3/8", "Position_0", "Tempo"),
+        *("Program_0", "Pitch_60", "Duration_0.1.12", "Pitch_67", "Duration_0.1.12"),
+    )
+    music, _ = music_of_ids(ids, VOCABULARY)
+    assert music is not None and music.duration.tolist() == [1, 1]
+    assert scalar_features(music)["consonance"] == 1
+    assert all(np.isfinite(column).all() for column in vector_features(music).values())
+    assert ending_of(music).bass == 60
 
 
 def test_duplicates_are_counted_within_a_track_and_before_cleaning() -> None:
