@@ -96,6 +96,18 @@ def test_running_status_goes_on_after_other_messages() -> None:
     assert len(music(read_score(HEADER + track(events)))) == 8
 
 
+def test_of_two_tempos_at_one_tick_the_later_in_the_file_counts() -> None:
+    fast, slow, middle = (
+        b"\0\xff\x51\3" + (60_000_000 // qpm).to_bytes(3, "big") for qpm in (120, 60, 80)
+    )
+    for tempos, qpm in ((fast + slow, 60), (slow + fast, 120)):
+        score = read_score(HEADER + track(tempos + PLAIN[22:])).score
+        assert score is not None and score.tempos[0].qpm == pytest.approx(qpm)
+    two = HEADER[:8] + b"\0\1\0\2" + HEADER[12:]  # type 1, two tracks
+    score = read_score(two + track(fast + PLAIN[22:]) + track(middle + PLAIN[22:])).score
+    assert score is not None and score.tempos[0].qpm == pytest.approx(80)
+
+
 def test_drum_channels_of_gm2_xg_and_gs_are_left_out() -> None:
     for bank in (120, 127):
         events = bytes([0, 0xB0, 0, bank]) + eighths(b"\x90", b"\x80")
@@ -139,7 +151,7 @@ def test_what_is_no_music_is_refused_by_its_reason(midi: bytes, reason: str) -> 
         read_score(midi)
 
 
-@pytest.mark.parametrize("division", [10, 24, 15, 25, 96, 480, 960])
+@pytest.mark.parametrize("division", [10, 15, 16, 24, 25, 30, 32, 96, 480, 960])
 @pytest.mark.parametrize("parts", [2, 3, 4])
 def test_quantized_music_is_kept_at_any_resolution_and_phase(division: int, parts: int) -> None:
     for late in (0, round(division / 7)):

@@ -24,6 +24,7 @@ from contract.request import LONGEST, Request
 from generate_tokens.compose import Composer
 from generate_tokens.sequence import Batch, TokenSequence
 from midi_save.detokenize import detokenize, load_tokenizer
+from midi_save.prompt import MOST_BEATS
 from midi_save.reading import read_score
 from music.features import TICKS_PER_QUARTER, scalar_features, vector_features
 from music.grammar import Grammar
@@ -64,6 +65,8 @@ def _read(midi: bytes) -> tuple[ScoreTick, ScoreTick]:
     read = read_score(midi)
     if read.score is None:
         raise ValueError("no notes")
+    if read.score.end() > MOST_BEATS * TICKS_PER_QUARTER:
+        raise ValueError(f"longer than {MOST_BEATS:,} beats: a time in it is damaged")
     return read.raw, read.score
 
 
