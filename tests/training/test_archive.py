@@ -75,6 +75,7 @@ def test_what_is_no_file_is_left_out_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "round.mid").symlink_to("round.mid")
     (tmp_path / "gone.mid").symlink_to("nothing")
     os.mkfifo(tmp_path / "pipe.mid")
+    (tmp_path / "empty.mid").touch()
     with (tmp_path / "huge.mid").open("wb") as huge:
         huge.truncate(9_000_000)
     assert left_out(tmp_path) == {
@@ -83,6 +84,7 @@ def test_what_is_no_file_is_left_out_with_a_reason(tmp_path: Path) -> None:
         "round.mid": "unreadable: a broken link",
         "gone.mid": "unreadable: a broken link",
         "pipe.mid": "unreadable: no file",
+        "empty.mid": "unreadable: empty",
         "huge.mid": "unreadable: larger than 8 MB",
     }
 

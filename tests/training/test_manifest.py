@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -131,3 +132,10 @@ def test_a_folder_is_of_a_style_only_when_it_is_named_after_one(
     (source,) = find_sources(tmp_path)
     assert source.style == style
     assert source.style_from == ("" if style == "other" else f"folder {folder}")
+
+
+def test_a_manifest_that_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    write_tune(tmp_path / "a.mid", 1)
+    os.mkfifo(tmp_path / "manifest.csv")  # to open it would wait for ever
+    with pytest.raises(ValueError, match=r"manifest\.csv cannot be read \(it is no file\)"):
+        find_sources(tmp_path)

@@ -216,6 +216,8 @@ def _not_a_file(path: Path) -> str:
         return "a folder"
     if not stat.S_ISREG(found.st_mode):  # reading a pipe would never end
         return "no file"
+    if found.st_size == 0:
+        return "empty"
     if found.st_size > LARGEST_BYTES:
         return f"larger than {LARGEST_BYTES // 1_000_000} MB"
     return ""

@@ -38,14 +38,14 @@ from training.data import attribution as attribution_module
 from training.data import names as names_module
 from training.data import piece as piece_module
 from training.data import tokenizer as tokenizer_module
-from training.data.archive import Source, copies, find_all
+from training.data.archive import Source, find_all
 from training.data.attribution import Credits, credits_of
 from training.data.dataset_report import FileRow, Report, by_reason, totals, write_files
 from training.data.names import escape_output, shown
 from training.data.near_duplicates import grouped
-from training.data.piece import Piece, read_piece, tokens_of_process
+from training.data.piece import Piece, leave_out_same_music, read_piece, tokens_of_process
 from training.data.provenance import Training
-from training.data.reasons import COPY, remedy_for
+from training.data.reasons import remedy_for
 
 FEW_FILES = 64  # fewer are read in this process: starting others takes longer
 
@@ -171,7 +171,7 @@ def prepare(
         print(f"{shown(out)}: same files and code as when it was made, so it is taken as it is")
         return _prepared(*made, sources)
     pieces = _read_all(sources, workers or os.cpu_count() or 1)
-    _leave_out_same_music(pieces)
+    leave_out_same_music(pieces)
     kept = [i for i, piece in enumerate(pieces) if not piece.why]
     left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -222,15 +222,6 @@ def prepare(
 def _prepared(dataset: Dataset, report: Report, sources: list[Source]) -> Prepared:
     print(report.summary())
     return Prepared(dataset, report, [sources[i] for i in report.kept])
-
-
-def _leave_out_same_music(pieces: list[Piece]) -> None:
-    """Leaves out what has the same tokens as another piece, but for its style."""
-    usable = [piece for piece in pieces if not piece.why]
-    of = {id(piece.source): piece for piece in usable}
-    keys = [piece.ids[2:].tobytes() for piece in usable]  # without BOS and style
-    for source, original in copies([piece.source for piece in usable], keys):
-        of[id(source)].why = f"{COPY}: the music of {shown(original.path)}"
 
 
 def _row_of(piece: Piece, used: str | None = None) -> FileRow:

@@ -82,9 +82,9 @@ class Row:
             return "manifest: no tempo given"
         if given not in YES:
             return "manifest: tempo_given is neither yes nor no"
-        if self._number("out_of_range") > MAX_OUT_OF_RANGE:
+        if not self._number("out_of_range") <= MAX_OUT_OF_RANGE:  # nan is out of range too
             return "manifest: notes out of range"
-        if self._number("barcheck_failures") > MAX_BAR_CHECK_FAILURES:
+        if not self._number("barcheck_failures") <= MAX_BAR_CHECK_FAILURES:
             return "manifest: bars that do not add up"
         return ""
 
@@ -112,6 +112,8 @@ def rows_of(manifest: Path) -> list[Row]:
         ValueError: it cannot be read, or has no column ``file``.
     """
     try:
+        if not manifest.is_file():  # reading a pipe would never end
+            raise OSError("it is no file")
         text = _text(manifest.read_bytes()).strip()
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
@@ -122,8 +124,9 @@ def rows_of(manifest: Path) -> list[Row]:
             )
         rows = [_row(manifest, reader.line_num, row) for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        said = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{shown(manifest)} cannot be read ({error}): save it as CSV in UTF-8, or move it away"
+            f"{shown(manifest)} cannot be read ({said}): save it as CSV in UTF-8, or move it away"
         ) from error
     return rows
 
