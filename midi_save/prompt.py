@@ -13,12 +13,11 @@ from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick
 from contract.bundle import Bundle
 from contract.errors import PromptError
 from midi_save.midi_file import UnreadableMidiError
-from midi_save.reading import read_score
+from midi_save.reading import MOST_BEATS, read_score
 from music.features import TICKS_PER_QUARTER
 
 SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
 FEWEST_NOTES = 8  # fewer say too little about how to continue
-MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
 
 
 def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle) -> list[int]:

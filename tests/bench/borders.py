@@ -42,7 +42,7 @@ from tests.midi_save.publishing.days import day, published, saved
 from tests.site.pieces import THEME, midi_of
 from tests.versioned_s3 import VersionedS3
 from training.data.archive import Source, find_sources
-from training.data.dataset import read_piece
+from training.data.piece import read_piece
 
 ROOT = Path(__file__).parents[2]
 MODEL, TODAY = ROOT / "layers" / "model", "2026-11-22T06:00:00Z"

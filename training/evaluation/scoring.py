@@ -24,8 +24,7 @@ from contract.request import LONGEST, Request
 from generate_tokens.compose import Composer
 from generate_tokens.sequence import Batch, TokenSequence
 from midi_save.detokenize import detokenize, load_tokenizer
-from midi_save.prompt import MOST_BEATS
-from midi_save.reading import read_score
+from midi_save.reading import MOST_BEATS, read_score
 from music.features import TICKS_PER_QUARTER, scalar_features, vector_features
 from music.grammar import Grammar
 from music.tracker import PITCH
