@@ -190,8 +190,8 @@ def fuzz(name: str, count: int) -> dict[str, Any]:
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         for begun in range(0, count, CHUNK):
             chunk = settings(ONLY_DRAWN, max_examples=min(CHUNK, count - begun))
-            run: Any = seed(begun)(chunk(given(cases)(one)))
-            run()
+            seeded: Any = seed(begun)
+            seeded(chunk(given(cases)(one)))()
     status = Path("/proc/self/status").read_text()
     peak_mb = int(status.partition("VmHWM:")[2].split()[0]) // 1024
     worst = {"slowest_s": round(max(times), 2), "peak_mb": peak_mb}
