@@ -189,9 +189,14 @@ def fuzz(name: str, count: int) -> dict[str, Any]:
 
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         for begun in range(0, count, CHUNK):
-            chunk = settings(ONLY_DRAWN, max_examples=min(CHUNK, count - begun))
-            seeded: Any = seed(begun)
-            seeded(chunk(given(cases)(one)))()
+
+            @seed(begun)
+            @settings(ONLY_DRAWN, max_examples=min(CHUNK, count - begun))
+            @given(cases)
+            def chunk(case: Any) -> None:
+                one(case)
+
+            chunk()
     status = Path("/proc/self/status").read_text()
     peak_mb = int(status.partition("VmHWM:")[2].split()[0]) // 1024
     worst = {"slowest_s": round(max(times), 2), "peak_mb": peak_mb}
