@@ -200,6 +200,17 @@ def test_exact_copies_are_one_piece_whatever_they_are_called(tmp_path: Path) -> 
     assert copied()["b/copy of tune.mid"] == ""
 
 
+def test_a_copy_of_what_is_left_out_is_left_out(tmp_path: Path) -> None:
+    reserved = write_tune(tmp_path / "BWV159.5.mid", 1)
+    shutil.copyfile(reserved, tmp_path / "a.mid")
+    study = write_tune(tmp_path / "b.mid", 2)
+    shutil.copyfile(study, tmp_path / "c.mid")
+    (tmp_path / "manifest.csv").write_text("file,style\nc.mid,Technique\na.mid,Folk\n")
+    found = {s.path.name: s.why for s in find_all([tmp_path], Reserved.parse(["bach bwv159.5"]))}
+    assert found["BWV159.5.mid"] == RESERVED and found["c.mid"] == "manifest: a technical study"
+    assert found["a.mid"].endswith("BWV159.5.mid") and found["b.mid"].endswith("c.mid")
+
+
 def test_every_form_of_a_reserved_piece_is_left_out(tmp_path: Path) -> None:
     names = {
         "bach-chorales/bwv159.5.mid": True,

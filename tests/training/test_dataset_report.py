@@ -133,3 +133,12 @@ def test_folders_without_a_usable_piece_are_refused(tmp_path: Path) -> None:
         rows["short.mid"]["reason"] == "too few notes" and "60 notes" in rows["short.mid"]["remedy"]
     )
     assert rows["more.zip"]["remedy"] == "unpack it into the folder"
+    tune = write_tune(tmp_path / "tune.mid", 1)
+    content = tune.read_bytes()
+    prepare([tmp_path], tmp_path / "build" / "set.npz")
+    tune.unlink()
+    with pytest.raises(ValueError, match=said):
+        prepare([tmp_path], tmp_path / "build" / "set.npz")
+    tune.write_bytes(content)  # the table is of the run that failed, so it is made anew
+    prepare([tmp_path], tmp_path / "build" / "set.npz")
+    assert file_rows(tmp_path / "build" / "set.csv")["tune.mid"]["used"] == "training"

@@ -95,8 +95,17 @@ def test_a_style_that_is_none_is_said_and_the_folder_counts(tmp_path: Path) -> N
 
 
 def test_of_two_rows_for_a_file_the_later_counts_and_it_is_said(tmp_path: Path) -> None:
-    found = sources_of(tmp_path, "file,style\na.mid,Folk\nA.mid,Hymn\n", "a.mid")
+    found = sources_of(tmp_path, "file,style\na.mid,Folk\n./a.mid,Hymn\n", "a.mid")
     assert found["a.mid"].style == "hymn" and "line 3 counts" in found["a.mid"].note
+
+
+def test_a_row_that_names_a_file_more_loosely_than_another_is_of_another_file(
+    tmp_path: Path,
+) -> None:
+    manifest = "file,style\nb.midi,Hymn\na.mid,Folk\nA.MID,Hymn\nB.mid,Folk\n"
+    found = sources_of(tmp_path, manifest, "a.mid", "b.mid")
+    said = {name: source.style if not source.why else "absent" for name, source in found.items()}
+    assert said == {"a.mid": "folk", "b.mid": "folk", "A.MID": "absent", "b.midi": "absent"}
 
 
 @pytest.mark.parametrize(

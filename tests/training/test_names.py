@@ -82,7 +82,7 @@ def test_held_out_files_of_any_name_are_copied_and_evaluated(folder: Path, tmp_p
     for _ in range(2):
         real = prepared.copy_held_out(tmp_path / "out") / "validation"
         assert len(list(real.rglob("*.mid"))) == len(ODD)
-    (real / os.fsdecode(b"br\xf6ken.mid")).write_bytes(b"")
+    (real / os.fsdecode(b"br\xf6ken.mid")).write_bytes(b"<html>")
     shutil.copy(real / "other" / next(os.walk(real / "other"))[2][0], real / "copy (1).mid")
     report = evaluate(None, real, seconds=10, generated=folder, workers=1)
     said = report.table()

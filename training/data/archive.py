@@ -105,28 +105,31 @@ def find_all(folders: Iterable[Path], reserved: Reserved | None = None) -> list[
 
 
 def mark_copies(sources: Iterable[Source]) -> None:
-    """Sets ``why`` of those that have the bytes of another one, whatever their names."""
-    usable = [source for source in sources if not source.why]
-    for source, original in copies(usable, [source.sha256 for source in usable]):
-        source.why = f"{COPY}: {shown(original.path)}"
+    """Sets ``why`` of those that have the bytes of another one, whatever their names.
+
+    So a copy of a file that is left out is left out too.
+    """
+    read = [source for source in sources if source.sha256]
+    for source, original in copies(read, [source.sha256 for source in read]):
+        source.why = source.why or f"{COPY}: {shown(original.path)}"
 
 
 def copies(sources: Sequence[Source], keys: Sequence[Hashable]) -> list[tuple[Source, Source]]:
     """(copy, original) of the sources that share a key.
 
-    The original is one that a manifest describes, if there is any; of several, the one with the
-    shortest name: ``tune.mid``, not ``tune (1).mid``.
+    The original is one that is reserved, if there is any, or else one that a manifest describes; of
+    several, the one with the shortest name: ``tune.mid``, not ``tune (1).mid``.
     """
     originals: dict[Hashable, Source] = {}
-    order = sorted(
-        range(len(sources)),
-        key=lambda i: (not sources[i].facts, len(sources[i].path.name), str(sources[i].path)),
-    )
-    return [
-        (sources[i], original)
-        for i in order
-        if (original := originals.setdefault(keys[i], sources[i])) is not sources[i]
-    ]
+    found = []
+    for source, key in sorted(zip(sources, keys, strict=True), key=lambda pair: _rank(pair[0])):
+        if (original := originals.setdefault(key, source)) is not source:
+            found.append((source, original))
+    return found
+
+
+def _rank(source: Source) -> tuple[bool, bool, int, str]:
+    return source.why != RESERVED, not source.facts, len(source.path.name), str(source.path)
 
 
 def _walk(folder: Path) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:

@@ -175,6 +175,8 @@ def prepare(
     kept = [i for i, piece in enumerate(pieces) if not piece.why]
     left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Whatever ends this run from here on, the next one does not take these files for a whole.
+    report_path.unlink(missing_ok=True)
     if not kept:
         write_files((_row_of(piece) for piece in pieces), files_path)
         counts = ", ".join(f"{why} {len(paths)}" for why, paths in left_out.items())
@@ -213,7 +215,6 @@ def prepare(
             f"all {len(kept)} usable pieces are held out, as versions of one that is reserved for "
             f"the test: add others; {shown(files_path)} names them"
         )
-    report_path.unlink(missing_ok=True)  # a kill between the two files must not leave a wrong pair
     dataset.save(out)
     report.save(report_path)
     return _prepared(dataset, report, sources)

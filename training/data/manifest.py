@@ -159,8 +159,8 @@ def matched(rows: Iterable[Row], paths: Iterable[Path]) -> tuple[dict[Path, Row]
 
     A row names a path exactly; or else after backslashes are turned into slashes, spaces around it
     are taken away, and case, Unicode normal form and encoding are disregarded; or else with another
-    suffix. Where several paths are meant equally, none is. Of several rows for a path the last
-    counts.
+    suffix. Where several paths are meant equally, none is. Of several rows that name a path in the
+    same of these ways the last counts; one that names it more loosely is of another file.
     """
     exact: dict[str, Path] = {}
     loose, bare = defaultdict[str, list[Path]](list), defaultdict[str, list[Path]](list)
@@ -169,21 +169,28 @@ def matched(rows: Iterable[Row], paths: Iterable[Path]) -> tuple[dict[Path, Row]
         exact[name] = path
         loose[folded(name)].append(path)
         bare[folded(name)[: -len(path.suffix)]].append(path)
-    found: dict[Path, Row] = {}
+    ways: tuple[list[tuple[Path, Row]], ...] = ([], [], [])
     absent = []
     for row in rows:
-        name = os.path.normpath(row.target)
-        meant = [exact[name]] if name in exact else []
-        if not meant:
-            written = row.facts["file"].replace("\\", "/")
-            name = folded(os.path.normpath(Path(row.facts["manifest"], written)))
-            suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
-            meant = loose[name] or bare[name.removesuffix(suffix)]
-        if len(meant) != 1:
+        written = row.facts["file"].replace("\\", "/")
+        name = folded(os.path.normpath(Path(row.facts["manifest"], written)))
+        suffix = next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+        named = exact.get(os.path.normpath(row.target))
+        meant = ([named] if named else [], loose[name], bare[name.removesuffix(suffix)])
+        number = next((n for n, those in enumerate(meant) if those), None)
+        if number is None or len(meant[number]) > 1:
             absent.append(row)
-            continue
-        if meant[0] in found:
-            again = f"{row.where} counts, not the row before it in {found[meant[0]].where}"
-            row.note = "; ".join(filter(None, (again, row.note)))
-        found[meant[0]] = row
+        else:
+            ways[number].append((meant[number][0], row))
+    found: dict[Path, Row] = {}
+    for way in ways:
+        before = set(found)
+        for path, row in way:
+            if path in before:
+                absent.append(row)
+                continue
+            if path in found:
+                again = f"{row.where} counts, not the row before it in {found[path].where}"
+                row.note = "; ".join(filter(None, (again, row.note)))
+            found[path] = row
     return found, absent
