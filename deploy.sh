@@ -2,9 +2,10 @@
 # Puts everything that the composer needs into an AWS account, and again after each retraining.
 # See ./deploy.sh --help.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-export INVOKED_FROM=$OLDPWD # paths in the options are the caller's
+trap 'exit 130' INT # pip ends with another status
+export INVOKED_FROM=$PWD # paths in the options are the caller's
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")"
 
-source venv.sh
+source ./venv.sh
 ensure_venv deploy/requirements.lock
-exec .venv/bin/python -m deploy "$@"
+exec "$PYTHON" -m deploy "$@"

@@ -3,7 +3,7 @@
 # For one part: ./test.sh music, or another folder below tests/. Other arguments go to pytest:
 # ./test.sh -k sampling
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" || exit 1
 SECONDS=0
 
 # The tests must not use the caller's AWS: they speak to 127.0.0.1 only.
@@ -18,7 +18,7 @@ if curl --silent --fail --max-time 3 --output /dev/null "$torch_cpu/torch/" 2>/d
   export PIP_EXTRA_INDEX_URL="$torch_cpu ${PIP_EXTRA_INDEX_URL:-}"
 fi
 
-source venv.sh
+source ./venv.sh
 ensure_venv requirements.txt || exit 1
 # deploy.sh and run.sh, which tests start, find theirs in place.
 ensure_venv deploy/requirements.lock && ensure_venv local_run/requirements.lock || exit 1
@@ -41,18 +41,19 @@ check() { # name command...
   "$@" || failed+=("$name")
 }
 
-check 'ruff check' ruff check .
-check 'ruff format' ruff format --check .
-check 'mypy' mypy
-check 'shellcheck' shellcheck -x ./*.sh .ci/run
-check 'statelint' statelint statemachine.asl.json
+# Never the commands that pip wrote: their first line is a path, which may hold a space or be long.
+check 'ruff check' "$PYTHON" -m ruff check .
+check 'ruff format' "$PYTHON" -m ruff format --check .
+check 'mypy' "$PYTHON" -m mypy
+check 'shellcheck' .venv/bin/shellcheck -x ./*.sh .ci/run # a program, no script
+check 'statelint' "$PYTHON" -m statelint statemachine.asl.json
 # What the tests deploy is built before they run, because the tests themselves use no network.
 check 'layers' "$PYTHON" -m deploy.layers
 check 'functions'"'"' runtime' "$PYTHON" -c 'from pathlib import Path
 from local_aws.runtime import ensure_runtime
 ensure_runtime(Path(".cache"))'
 [[ $# -eq 0 || ! -d tests/$1 ]] || set -- "tests/$1" "${@:2}"
-check 'pytest' pytest -n 2 "$@"
+check 'pytest' "$PYTHON" -m pytest -n 2 "$@"
 
 printf '\n'
 if [[ ${#failed[@]} -gt 0 ]]; then

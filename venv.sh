@@ -16,17 +16,34 @@ find_python() {
   return 1
 }
 
+# The caller's own settings of Python and pip must not interfere: where packages come from is kept,
+# where and what to install is not.
+forget_python_settings() {
+  local variable
+  for variable in "${!PYTHON@}" "${!PIP_@}"; do
+    case $variable in
+      PYTHON | PIP_*INDEX* | PIP_FIND_LINKS | PIP_*CERT | PIP_PROXY | PIP_TRUSTED_HOST) ;;
+      PIP_*CACHE* | PIP_*TIMEOUT | PIP_RETRIES | PIP_CONFIG_FILE | PIP_KEYRING_PROVIDER) ;;
+      *) unset "$variable" ;;
+    esac
+  done
+  export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 PIP_REQUIRE_HASHES=0
+}
+
 # Makes .venv when it is missing, broken, or was moved (its commands hold absolute paths), and
 # installs the requirements file when it or what it includes has changed since the last time.
 ensure_venv() { # requirements-file
   local python stamp digest
-  unset PYTHONDONTWRITEBYTECODE # without bytecode each start of boto3 or moto costs seconds
-  export PIP_DISABLE_PIP_VERSION_CHECK=1
+  if [[ $PWD == *:* ]]; then
+    printf 'Python makes no virtual environment in %s: rename the folder with the colon\n' "$PWD" >&2
+    return 1
+  fi
+  forget_python_settings
   if command -v flock >/dev/null; then
     exec 9>.venv.lock
     flock 9 # of two at once the second waits for the first
   fi
-  stamp=.venv/installed-$(tr '/' '-' <<<"$1")
+  stamp=.venv/installed-${1//\//-}
   if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     python=$(find_python) || return 1
     printf 'making .venv with %s\n' "$("$python" --version)" >&2

@@ -19,6 +19,7 @@ from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
 from local_run.copying import copy_saved
 from local_run.executions import children, wait_for
+from local_run.output import KeptElsewhereError
 from local_run.progress import progress
 from local_run.report import minutes
 
@@ -73,16 +74,20 @@ def compose_batch(
     composed_s = time.monotonic() - started
     records = []
     failed = []
+    moved = None
     for piece, attempts in sorted(children(aws, execution).items()):
         last = wait_for(aws, attempts[0]["executionArn"])
         if last["status"] == "SUCCEEDED":
             result = json.loads(last["output"])
-            copy_saved(aws, result, out)
+            try:
+                copy_saved(aws, result, out)
+            except KeptElsewhereError as kept:
+                out, moved = kept.folder, str(kept)  # the others follow
             records.append(result["record"])
         else:
             failed.append(piece)
     stages = {"pieces": composed_s, "copy": time.monotonic() - started - composed_s}
-    error = None if ended["status"] == "SUCCEEDED" else failure(ended)
+    error = moved if ended["status"] == "SUCCEEDED" else f"the execution failed: {failure(ended)}"
     return Batch(event["pieces"], records, out, failed, error, stages)
 
 

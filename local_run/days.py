@@ -9,6 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from local_aws.schedule import fire_for
 from local_aws.server import LocalAws
 from local_run.copying import copy_saved, copy_site
 from local_run.executions import history, stages_s, wait_for
+from local_run.output import SiteFolderError
 from local_run.progress import progress
 from local_run.report import Piece, describe, how_to_hear, piece_of
 
@@ -26,11 +28,10 @@ class ComposeError(RuntimeError):
     """No piece was made; the message says why, for people."""
 
 
-def upload_prompt(aws: LocalAws, bucket: str, path: Path) -> str:
+def upload_prompt(aws: LocalAws, bucket: str, midi: bytes) -> str:
     """Puts a MIDI file where prompts belong and returns its S3 URI."""
-    body = path.read_bytes()
-    key = f"prompts/{hashlib.sha256(body).hexdigest()[:16]}.mid"
-    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType="audio/midi")
+    key = f"prompts/{hashlib.sha256(midi).hexdigest()[:16]}.mid"
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=midi, ContentType="audio/midi")
     return f"s3://{bucket}/{key}"
 
 
@@ -64,15 +65,24 @@ def compose_days(
     out: Path,
 ) -> list[dict[str, Any]]:
     """A piece for each day and their site, told to people; the facts about each."""
-    pieces = []
+    pieces: list[Piece] = []
+    site = out / "site"
     try:
         for day in days:
             piece = compose_day(aws, deployed, day, event, out)
             event = {k: value for k, value in event.items() if k != "prompt"}  # the first's only
             pieces.append(piece)
             print(f"{piece.date}\n{describe(piece)}\n", flush=True)
-    finally:  # what was made before a day failed can be heard
+    except BaseException:  # what was made before a day failed can be heard
         if pieces:
-            home = copy_site(aws, deployed["music_bucket"], out / "site")
+            with suppress(OSError, SiteFolderError):
+                copy_site(aws, deployed["music_bucket"], site)
+        raise
+    try:
+        home = copy_site(aws, deployed["music_bucket"], site)
+    except OSError as error:
+        raise ComposeError(
+            f"the pieces are in {out}, but their site cannot be written there: {error.strerror}"
+        ) from error
     print(how_to_hear(pieces[-1].mp3, str(home)))
     return [piece.to_json() | {"site": str(home)} for piece in pieces]

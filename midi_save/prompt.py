@@ -6,7 +6,8 @@ It is cleaned exactly as the training data was. Depends on neither the state mac
 
 from __future__ import annotations
 
-import miditok
+from typing import TYPE_CHECKING
+
 import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick
 
@@ -15,6 +16,9 @@ from contract.errors import PromptError
 from midi_save.midi_file import UnreadableMidiError
 from midi_save.reading import MOST_BEATS, read_score
 from music.features import TICKS_PER_QUARTER
+
+if TYPE_CHECKING:  # run.sh reads prompts with `read_prompt`, and has no miditok
+    import miditok
 
 SIZE_LIMIT = 1_000_000  # bytes; a full symphony is about half of it
 FEWEST_NOTES = 8  # fewer say too little about how to continue
@@ -25,7 +29,7 @@ def ids_of_prompt(midi: bytes, tokenizer: miditok.MusicTokenizer, bundle: Bundle
 
     Raises PromptError, which says what the file is and what is accepted.
     """
-    score = _read(midi)
+    score = read_prompt(midi)
     limit = bundle.context // 2
     # A note has at least two ids, so more notes than these never fit: a prompt of 300,000 notes
     # would take seconds to tokenize.
@@ -53,7 +57,8 @@ class _Bar:
         self.ids_left = ids_left
 
 
-def _read(midi: bytes) -> ScoreTick:
+def read_prompt(midi: bytes) -> ScoreTick:
+    """The cleaned music of a prompt. Raises PromptError."""
     if len(midi) == 0:
         raise PromptError("the prompt is empty; it must be a MIDI file")
     if len(midi) > SIZE_LIMIT:

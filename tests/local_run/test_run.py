@@ -143,7 +143,7 @@ def test_a_prompt_file_is_continued(
     deployed: tuple[LocalAws, dict[str, Any]], tmp_path: Path
 ) -> None:
     aws, names = deployed
-    uri = upload_prompt(aws, names["music_bucket"], tune(tmp_path / "tune.mid"))
+    uri = upload_prompt(aws, names["music_bucket"], tune(tmp_path / "tune.mid").read_bytes())
     piece = compose_day(aws, names, DAY, {"duration_s": 10, "prompt": uri}, tmp_path)
     assert piece.continued_from == uri
     assert "TokenizePrompt" in piece.stages_s
