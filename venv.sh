@@ -33,7 +33,7 @@ forget_python_settings() {
 # Makes .venv when it is missing, broken, or was moved (its commands hold absolute paths), and
 # installs the requirements file when it or what it includes has changed since the last time.
 ensure_venv() { # requirements-file
-  local python stamp digest
+  local python stamp digest said
   if [[ $PWD == *:* ]]; then
     printf 'Python makes no virtual environment in %s: rename the folder with the colon\n' "$PWD" >&2
     return 1
@@ -47,14 +47,13 @@ ensure_venv() { # requirements-file
   if [[ $(cat .venv/location 2>/dev/null) != "$PWD" ]] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
     python=$(find_python) || return 1
     printf 'making .venv with %s\n' "$("$python" --version)" >&2
-    "$python" -m venv --clear .venv || {
-      printf '%s cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python3-venv)\n' "$python" >&2
+    said=$("$python" -m venv --clear .venv 2>&1) || {
+      printf '%s\n%s cannot make virtual environments: install its venv module (Debian and Ubuntu: apt install python3-venv)\n' "$said" "$python" >&2
       return 1
     }
     printf '%s\n' "$PWD" >.venv/location
   fi
-  digest=$(cat ./requirements.txt ./*/requirements.txt ./*/requirements.lock | .venv/bin/python -c \
-    'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+  digest=$(cat ./requirements.txt ./*/requirements.txt ./*/requirements.lock | cksum)
   if [[ $(cat "$stamp" 2>/dev/null) != "$digest" ]]; then
     printf 'installing %s into .venv\n' "$1" >&2
     # Nothing is compiled here: Python compiles a file at its first import, and most are never imported.

@@ -35,9 +35,13 @@ class Front:
     """WSGI middleware: answers 403 or passes a request on."""
 
     def __init__(self, app: WsgiApp, port: int) -> None:
-        self._app = app
+        self._app, self._closed = app, False
         # Clients leave out HTTP's own port.
         self._host = f"127.0.0.1:{port}".removesuffix(":80")
+
+    def close(self) -> None:
+        """Refuse everything from now on: what is behind is being taken apart."""
+        self._closed = True
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -53,6 +57,8 @@ class Front:
         return self._app(environ, start_unshared)
 
     def _reason_against(self, environ: dict[str, Any]) -> str | None:
+        if self._closed:
+            return "it is shutting down"
         # A name that someone else controls can be made to lead to 127.0.0.1 (DNS rebinding).
         if environ.get("HTTP_HOST") != self._host:
             return f"the Host must be {self._host}"

@@ -55,6 +55,7 @@ class Functions:
             sandboxes, self._all = self._all, set()
         for sandbox in sandboxes:
             sandbox.close()
+        self._packages.close()
         self._events.shutdown(wait=False, cancel_futures=True)
 
     def _answer(

@@ -30,6 +30,12 @@ class PackageStore:
         self._directory, self._log = directory, log
         self._lock = threading.Lock()
         self._unpacked: dict[str, Path] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Waits for what is being unpacked. Nothing is from now on: the directory is removed."""
+        with self._lock:
+            self._closed = True
 
     def unpacked(self, zips: Sequence[bytes], mount_points: Sequence[str] = ()) -> Path:
         """One directory with all `zips` laid over each other in order, later files winning.
@@ -39,6 +45,8 @@ class PackageStore:
         digests = [hashlib.sha256(data).hexdigest() for data in zips]
         key = hashlib.sha256("\n".join([*digests, *mount_points]).encode()).hexdigest()[:16]
         with self._lock:
+            if self._closed:
+                raise PackageError("the local AWS is shutting down")
             if key not in self._unpacked:
                 target = self._directory / key
                 target.mkdir(parents=True)

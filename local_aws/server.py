@@ -164,6 +164,8 @@ class LocalAws:
         functions = Functions(host, self._iam, self.endpoint, self._log)
         stack.callback(functions.close)
         functions.install(stack)
+        stack.callback(statemachines.stop_all)
+        stack.callback(self._front.close)
 
     def _serve(self, stack: ExitStack) -> None:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", self._port)))
@@ -171,10 +173,11 @@ class LocalAws:
         self.endpoint = f"http://127.0.0.1:{port}"
         moto = DomainDispatcherApplication(only_backends_in_use(create_backend_app))
         self._faults = Faults(moto)
+        self._front = Front(self._faults, port)
         server = make_server(
             "127.0.0.1",
             port,
-            Front(self._faults, port),
+            self._front,
             threaded=True,
             request_handler=_QuietRequestHandler,
             fd=listening.fileno(),

@@ -11,13 +11,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import ClientError, HTTPClientError
 from moto.core.config import default_user_config
 from moto.stepfunctions.exceptions import InvalidName
+from moto.stepfunctions.parser.api import ExecutionStatus
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import (  # noqa: E501
     StateTaskService,
@@ -31,7 +33,10 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.eval.environment import Environment
 from moto.stepfunctions.parser.asl.utils.boto_client import boto_client_for
 from moto.stepfunctions.parser.backend.execution_worker import ExecutionWorker
-from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+from moto.stepfunctions.parser.models import (
+    StepFunctionsParserBackend,
+    stepfunctions_parser_backends,
+)
 
 from local_aws.clients import make_client
 from local_aws.iam import AssumeRoleError, Iam
@@ -61,10 +66,9 @@ def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], o
             raise ClientError(refusal, "AssumeRole") from error
         return make_client(service, endpoint, region, credentials, parameter_validation=False)
 
-    # Failures are in the execution's history; the interpreter would also print each of them.
-    logger = logging.getLogger("moto.stepfunctions")
-    stack.callback(logger.setLevel, logger.level)
-    logger.setLevel(logging.CRITICAL)
+    # Failures are in the execution's history; the interpreter would also print each of them. It is
+    # not told to print again: its threads outlive `stack`.
+    logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     # In this module the interpreter sleeps before a retry, and uses nothing else of `time`.
     replace(stack, retrier_decl, "time", SimpleNamespace(sleep=wait))
     # By default moto records executions without running them.
@@ -113,6 +117,15 @@ def install(stack: ExitStack, endpoint: str, iam: Iam, wait: Callable[[float], o
         return eval_sync(*args, **(given | {"callback_endpoint": None}))
 
     replace(stack, StateTaskServiceCallback, "_eval_sync", wait_for_end)
+
+
+def stop_all() -> None:
+    """End what still runs: it would go on without this local AWS, and look for another one."""
+    for account in stepfunctions_parser_backends.values():
+        for backend in account.values():
+            for execution in backend._get_executions(ExecutionStatus.RUNNING):
+                with suppress(AttributeError):  # it began a moment ago and has no environment yet
+                    execution.stop(datetime.now(UTC), "", "the local AWS is shutting down")
 
 
 def _install_names(stack: ExitStack) -> None:

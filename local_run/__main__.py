@@ -12,8 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local_run.options import check, parse_arguments
-
 
 def main() -> int:
     """Exit status: 0 with a piece, 1 without one, 2 for a wrong option, 130 after Ctrl-C, and 141
@@ -21,6 +19,8 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # closed by the caller, or replaced by a test
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    from local_run.options import check, parse_arguments  # in here, so that Ctrl-C is caught
+
     options = parse_arguments(sys.argv[1:])
     caller = Path(os.environ.get("INVOKED_FROM", Path.cwd()))
     try:
@@ -28,7 +28,7 @@ def main() -> int:
     except ValueError as error:
         print(f"run.sh: {error}", file=sys.stderr)
         return 2
-    from local_run.command import run  # not above: moto takes seconds to load
+    from local_run.command import run  # takes seconds to load
 
     return run(checked)
 
@@ -44,10 +44,13 @@ def guarded() -> int:
     except ImportError as error:
         print(f"run.sh: {error}: remove .venv, so that it is made anew", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except OSError as error:  # of standard output: run has caught all others
         # What is still in the buffer would be written at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"run.sh: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

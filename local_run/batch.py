@@ -28,7 +28,10 @@ FOLLOW_S = 2.0
 
 @dataclass(frozen=True)
 class Batch:
-    """The result of a batch: the records of its pieces, the numbers of those not made, and why."""
+    """The result of a batch: the records of its pieces, the numbers of those not made, and why.
+
+    `moved` says where the pieces are that could not be written to `out`.
+    """
 
     pieces: int
     records: list[dict[str, Any]]
@@ -36,6 +39,7 @@ class Batch:
     failed: list[int]
     error: str | None
     stages_s: dict[str, float]
+    moved: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that ends run.sh's output."""
@@ -87,8 +91,8 @@ def compose_batch(
         else:
             failed.append(piece)
     stages = {"pieces": composed_s, "copy": time.monotonic() - started - composed_s}
-    error = moved if ended["status"] == "SUCCEEDED" else f"the execution failed: {failure(ended)}"
-    return Batch(event["pieces"], records, out, failed, error, stages)
+    error = None if ended["status"] == "SUCCEEDED" else failure(ended)
+    return Batch(event["pieces"], records, out, failed, error, stages, moved)
 
 
 def describe_batch(batch: Batch) -> str:

@@ -51,7 +51,9 @@ def compose(given: Checked, lines: TextIO, begun: float) -> None:
         else:
             batch = compose_batch(aws, deployed, given.days[0], event, given.out)
             print(describe_batch(batch))
-            facts, error = [batch.to_json()], batch.error
+            facts, error = [batch.to_json()], batch.moved
+            if batch.error:
+                error = f"the execution failed: {batch.error}"
         for fact in facts:
             stages = {**setup_s, **fact["stages_s"], "total": time.time() - begun}
             fact["stages_s"] = {stage: round(seconds, 2) for stage, seconds in stages.items()}
