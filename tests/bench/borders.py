@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ BORDERS: dict[str, tuple[float, Any, tuple[type[BaseException], ...], Callable[[
     "model.onnx": (0.002, damaged_bytes((MODEL / "model.onnx").read_bytes),
         (BundleError,), lambda b: compose_with(read_manifest(MODEL), b)),
     "options of run.sh": (0.05, OPTIONS, (SystemExit, ValueError),
-        lambda words: check(parse_arguments(words), ROOT)),
+        lambda words: check(parse_arguments(words), ROOT, date(2026, 11, 27))),
     "options of deploy.sh": (0.05, OPTIONS, (SystemExit, DeployError),
         lambda words: parse(words, ROOT)),
 }
