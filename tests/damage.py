@@ -30,14 +30,15 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def damaged_json(draw: Any, make: Callable[[], Any]) -> Any:
     """A JSON value with junk, holes or repetitions in one to three places."""
     whole = {"": json.loads(json.dumps(make()))}
-    for _ in range(draw(st.integers(1, 3))):
+    for number in range(draw(st.integers(1, 3))):
         at, key = draw(st.sampled_from(places(whole)))
         how = draw(st.sampled_from(("junk", "junk", "hole", "again")))
         if how == "hole" and at is not whole:
             del at[key]
+        elif how == "again" and isinstance(at[key], list):
+            at[key] = at[key] * (2 if number else draw(st.sampled_from((2, 1000))))
         else:
-            again = how == "again" and isinstance(at[key], list)
-            at[key] = at[key] * draw(st.sampled_from((2, 1000))) if again else deepcopy(draw(JUNK))
+            at[key] = deepcopy(draw(JUNK))
     return whole[""]
 
 
