@@ -17,6 +17,7 @@ from midi_save.midi_file import METRE_PASSED_OVER, UnreadableMidiError, read_mid
 
 MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
 GRIDS = (12, 8)  # of a beat: 12 for sixteenths and triplet eighths, 8 for thirty-seconds
+MOST_BEATS = 20_000  # quarter notes: over an hour of any music; more is a damaged time stamp
 NEAR = 1 / 96  # of a beat: an onset that is this near to the grid is on it
 ON_GRID_SHARE = 0.8  # of the onsets; more are on the grid if music is notated rather than played
 # Parts into which a beat is divided -> weight of an onset on that grid, to find the phase.

@@ -75,6 +75,7 @@ def time_bombs() -> Iterator[tuple[str, bytes]]:
         signature = b"\xff\x58\4" + metre + b"\x18\x08"
         said = f"metre {metre.hex(' ')}"
         yield f"{said} at every tick", filled(b"\1" + signature)
+        yield f"{said} at every tick, with a note", filled(b"\1" + signature + b"\0\x3c\x50")
         yield f"{said} at every bar", filled(b"\x2a" + signature)
         yield f"{said}, long", filled(b"\xbb\x40" + signature)
         yield f"{said}, very long", filled(b"\xdd\x40\xff\x58\4\4\2\x18\x08\xdd\x40" + signature)
