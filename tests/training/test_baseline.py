@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -75,12 +74,7 @@ def saved(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(archive: Path, saved: Path) -> Corpus:
-    """Read from a folder in which there is one tune twice, as the data set leaves out copies."""
-    folder = saved.with_name("with a copy")
-    shutil.copytree(archive, folder)
-    tune = (folder / "folk" / "tune0.mid").read_bytes()
-    (folder / "folk" / "tune0 again.rmi").write_bytes(b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + tune)
-    return read_corpus([folder], saved, saved.with_name("cached.npz"))
+    return read_corpus([archive], saved, saved.with_name("cached.npz"))
 
 
 def test_the_corpus_has_the_datasets_pieces_in_its_order(

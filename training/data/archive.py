@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,25 +107,15 @@ def find_all(folders: Iterable[Path], reserved: Reserved | None = None) -> list[
 def mark_copies(sources: Iterable[Source]) -> None:
     """Sets ``why`` of those that have the bytes of another one, whatever their names.
 
-    So a copy of a file that is left out is left out too.
-    """
-    read = [source for source in sources if source.sha256]
-    for source, original in copies(read, [source.sha256 for source in read]):
-        source.why = source.why or f"{COPY}: {shown(original.path)}"
-
-
-def copies(sources: Sequence[Source], keys: Sequence[Hashable]) -> list[tuple[Source, Source]]:
-    """(copy, original) of the sources that share a key.
-
     The original is one that is reserved, if there is any, or else one that a manifest describes; of
-    several, the one with the shortest name: ``tune.mid``, not ``tune (1).mid``.
+    several, the one with the shortest name: ``tune.mid``, not ``tune (1).mid``. So a copy of a file
+    that is left out is left out too.
     """
-    originals: dict[Hashable, Source] = {}
-    found = []
-    for source, key in sorted(zip(sources, keys, strict=True), key=lambda pair: _rank(pair[0])):
-        if (original := originals.setdefault(key, source)) is not source:
-            found.append((source, original))
-    return found
+    originals: dict[str, Source] = {}
+    for source in sorted((source for source in sources if source.sha256), key=_rank):
+        original = originals.setdefault(source.sha256, source)
+        if original is not source and not source.why:
+            source.why = f"{COPY}: {shown(original.path)}"
 
 
 def _rank(source: Source) -> tuple[bool, bool, int, str]:

@@ -43,7 +43,7 @@ from training.data.attribution import Credits, credits_of
 from training.data.dataset_report import FileRow, Report, by_reason, totals, write_files
 from training.data.names import escape_output, shown
 from training.data.near_duplicates import grouped
-from training.data.piece import Piece, leave_out_same_music, read_piece, tokens_of_process
+from training.data.piece import Piece, read_piece, tokens_of_process
 from training.data.provenance import Training
 from training.data.reasons import remedy_for
 
@@ -171,7 +171,6 @@ def prepare(
         print(f"{shown(out)}: same files and code as when it was made, so it is taken as it is")
         return _prepared(*made, sources)
     pieces = _read_all(sources, workers or os.cpu_count() or 1)
-    leave_out_same_music(pieces)
     kept = [i for i, piece in enumerate(pieces) if not piece.why]
     left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ Depends on neither other files of the data set nor the model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -17,11 +16,9 @@ from midi_save.reading import ON_GRID_SHARE, read_score
 from music.grammar import REMI_TRANSITIONS, Grammar
 from music.inputs import Recorder, Tracked
 from music.tracker import KINDS, MusicState, Vocabulary
-from training.data.archive import Source, copies
-from training.data.names import shown
+from training.data.archive import Source
 from training.data.near_duplicates import shingles_of
 from training.data.reasons import (
-    COPY,
     LENGTH,
     MAX_NOTES,
     MAX_SECONDS,
@@ -117,12 +114,3 @@ def _read_into(piece: Piece) -> None:
     piece.ids = np.array(ids, np.int16)
     piece.notes = score.note_num()
     piece.shingles = shingles_of(score)
-
-
-def leave_out_same_music(pieces: Iterable[Piece]) -> None:
-    """Sets ``why`` of those that have the tokens of another piece, but for its style."""
-    usable = [piece for piece in pieces if not piece.why]
-    of = {id(piece.source): piece for piece in usable}
-    keys = [piece.ids[2:].tobytes() for piece in usable]  # without BOS and style
-    for source, original in copies([piece.source for piece in usable], keys):
-        of[id(source)].why = f"{COPY}: the music of {shown(original.path)}"

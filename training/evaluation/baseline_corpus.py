@@ -26,7 +26,7 @@ from midi_save.reading import read_score
 from training.data.archive import Source, find_all
 from training.data.dataset import FEW_FILES
 from training.data.held_out import require_test
-from training.data.piece import Piece, leave_out_same_music, read_piece
+from training.data.piece import read_piece
 
 EVALUATED_SECONDS = 60.0  # as in windows.py, which imports torch
 TOKENS_PER_NOTE = 5
@@ -97,15 +97,15 @@ class Corpus:
         return self.validation | self.test
 
 
-def encode_piece(source: Source) -> tuple[Piece, list[int], int]:
-    """The piece, its ids, and how many are of the first minute: none if `piece.why` is set.
+def encode_piece(source: Source) -> tuple[list[int], int] | None:
+    """Ids, and how many are of the first minute; None for a file that `dataset.py` leaves out.
 
     Raises:
         ValueError: the tokenizer wrote something else than five tokens a note.
     """
     piece = read_piece(source)
     if piece.why:
-        return piece, [], 0
+        return None
     score = read_score(source.path.read_bytes()).score
     assert score is not None, "read_piece kept it"
     encoded = original_tokenizer().encode(score, encode_ids=False)
@@ -115,7 +115,7 @@ def encode_piece(source: Source) -> tuple[Piece, list[int], int]:
         raise ValueError(f"{source.path}: {len(encoded.ids)} tokens for {len(onsets)} notes")
     share = min(1.0, EVALUATED_SECONDS / piece.seconds)
     notes = int(np.searchsorted(onsets, share * onsets[-1], side="right"))
-    return piece, [int(i) for i in encoded.ids], TOKENS_PER_NOTE * notes
+    return [int(i) for i in encoded.ids], TOKENS_PER_NOTE * notes
 
 
 def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
@@ -137,29 +137,28 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
                 return Corpus(**{k: arrays[k] for k in Corpus.__dataclass_fields__})
     sources = find_all(folders)
     encoded = _encode_all(sources)
-    leave_out_same_music(piece for piece, *_ in encoded)
-    kept = [one for one in encoded if not one[0].why]
-    if [piece.source.path.name for piece, *_ in kept] != names.tolist():
+    kept = [(s, e) for s, e in zip(sources, encoded, strict=True) if e is not None]
+    if [source.path.name for source, _ in kept] != names.tolist():
         raise ValueError(
             f"--data holds {len(kept)} usable pieces, other than the {len(names)} of {dataset}: "
             "give the folders that the data set was made of, or make it again"
         )
     tokenizer = original_tokenizer()
-    pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, ids, _ in kept]
+    pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, (ids, _) in kept]
     corpus = Corpus(
         ids=np.concatenate([np.array(piece, np.int16) for piece in pieces]),
         starts=np.cumsum([0, *(len(piece) for piece in pieces)]),
-        minutes=np.array([minute for *_, minute in kept]),
+        minutes=np.array([minute for _, (_, minute) in kept]),
         validation=validation,
         test=test,
-        styles=np.array([piece.source.style for piece, *_ in kept]),
-        collections=np.array([piece.source.collection for piece, *_ in kept]),
+        styles=np.array([source.style for source, _ in kept]),
+        collections=np.array([source.collection for source, _ in kept]),
     )
     np.savez(cached, digest=np.array(digest), **vars(corpus))
     return corpus
 
 
-def _encode_all(sources: list[Source]) -> list[tuple[Piece, list[int], int]]:
+def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
     progress = tqdm(total=len(sources), desc="reading MIDI", unit="file", disable=None)
     encoded = []
     with progress:
