@@ -20,6 +20,7 @@ HEADER = ((4, 8), (8, 10), (12, 14))  # where its length, the file's type and th
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x80, 0x90, 0xB0, 0xC0
 ONE_BYTE = (PROGRAM_CHANGE, 0xD0)
 SYSTEM, SYSTEM_EXCLUSIVE, META = 0xF0, (0xF0, 0xF7), 0xFF
+SYSTEM_DATA = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # bytes of data behind system messages; others: none
 BANK_SELECT = 0
 END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0x2F, 0x51, 0x58
 METRE_PASSED_OVER = "a metre that has no bars was passed over"
@@ -65,17 +66,16 @@ class _Reader:
                     position = begin + length
                     continue
                 # A status byte has its high bit set. An event without one has the status of the
-                # event before (running status). MIDI cancels it at meta and system-exclusive
-                # events, but players let it continue, and so does this reader.
+                # event before (running status). MIDI cancels it at other messages, but players let
+                # it continue, and so does this reader.
+                if byte >= SYSTEM or not (status or byte & 0x80):
+                    # A system message, which has no place in a file, or data before any status.
+                    self.repairs.add("an event that means nothing was passed over")
+                    position += 1 + SYSTEM_DATA.get(byte, 0)
+                    continue
                 if byte & 0x80:
                     status = byte
                     position += 1
-                # Data before any status, or a system message, which has no place in a file.
-                if not 0x80 <= status < SYSTEM:
-                    status = 0
-                    self.repairs.add("an event that means nothing was passed over")
-                    position += not byte & 0x80
-                    continue
                 event, channel = status & 0xF0, status & 0x0F
                 first = data[position]
                 second = 0 if event in ONE_BYTE else data[position + 1]
@@ -185,6 +185,8 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
     if header_size != 6:
         repairs.add("a header of another length")
     reader, position = _Reader(), 8 + max(header_size, 6)
+    if not midi[position : position + 4].isalpha():  # its length is wrong: no chunk begins there
+        position = max(14, midi.find(b"MTrk"))
     while position + 8 <= len(midi):
         name, size = midi[position : position + 4], midi[position + 4 : position + 8]
         position += 8

@@ -121,7 +121,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    bundle = Bundle.load(Path("layers/model"))
+    bundle = Bundle.load(Path(__file__).parents[2] / "layers" / "model")
     tokenizer = load_tokenizer(bundle)
     for name, midi in bombs():
         if not sys.argv[1:] or name in sys.argv[1:]:

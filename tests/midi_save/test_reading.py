@@ -45,11 +45,16 @@ def test_a_plain_file_is_read_without_repairs() -> None:
     [
         (b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + PLAIN, "RIFF"),
         (PLAIN[:7] + b"\x0a" + PLAIN[8:14] + bytes(4) + PLAIN[14:], "header"),
+        *((PLAIN[:4] + size + PLAIN[8:], "header") for size in (b"\0\0\0\x0a", b"\xff" * 4)),
         (PLAIN[:18] + b"\x7f\xff\xff\xff" + PLAIN[22:], "another length"),
         (PLAIN[:-1], "breaks off"),
         (HEADER + track(b"\0\xff\x51\3\0\0\0" + PLAIN[22:]), "tempo"),
         (HEADER + track(b"\0\xff\x51\0" + PLAIN[22:]), "tempo"),
         (HEADER + track(PLAIN[22:] + b"\0\xff\1\x09text"), "breaks off"),
+        *(
+            (HEADER + track(b"\0" + message + PLAIN[22:]), "means nothing")
+            for message in (b"\xf1\x10", b"\xf2\x10\x10", b"\xf3\x10", b"\xf4", b"\xf8")
+        ),
         (HEADER + track(eighths(b"\x90", b"\x81")), "without an end"),
         *(
             (HEADER + track(b"\0\xff\x58\4" + metre + b"\x18\x08" + PLAIN[22:]), said)
@@ -92,8 +97,9 @@ def test_an_event_that_breaks_off_does_not_spoil_the_next(broken: bytes) -> None
 
 def test_running_status_goes_on_after_other_messages() -> None:
     notes = b"".join(bytes([0, 60 + i, 80, 0x81, 0x70, 60 + i, 0]) for i in range(8))
-    events = b"\0\x90" + notes[1:7] + b"\0\xf0\2\1\xf7" + notes[7:]
-    assert len(music(read_score(HEADER + track(events)))) == 8
+    for message in (b"\xf0\2\1\xf7", b"\xff\1\2hi", b"\xf8", b"\xf2\1\1"):
+        events = b"\0\x90" + notes[1:7] + b"\0" + message + notes[7:]
+        assert len(music(read_score(HEADER + track(events)))) == 8
 
 
 def test_of_two_tempos_at_one_tick_the_later_in_the_file_counts() -> None:

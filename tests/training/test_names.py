@@ -113,6 +113,7 @@ def test_a_terminal_that_knows_ascii_only_is_told_in_ascii(folder: Path, tmp_pat
     plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     made = subprocess.run(
         [*command, str(tmp_path / "é.npz")],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, **plain},
         capture_output=True,
         check=True,
