@@ -83,6 +83,7 @@ def test_a_table_says_of_each_file_what_became_of_it_and_what_to_do(
     assert rows["cut.mid"]["repairs"] and "'Jazz'" in rows["cut.mid"]["note"]
     assert (rows["tune3.mid"]["style"], rows["tune3.mid"]["style from"]) == ("folk", "folder folk")
     said = capsys.readouterr().out
+    assert said.endswith(f"what to do: {tmp_path / 'set.csv'}\n")
     assert "copy of another file 1" in said and "named in a manifest, but not there 1" in said
     assert "rows of manifests to look at: 1; first: " in said and "'Jazz'" in said
 

@@ -169,7 +169,7 @@ def prepare(
     report_path, files_path = out.with_suffix(".json"), out.with_suffix(".csv")
     if not fresh and files_path.exists() and (made := _made_before(out, report_path, fingerprint)):
         print(f"{shown(out)}: same files and code as when it was made, so it is taken as it is")
-        return _prepared(*made, sources)
+        return _prepared(*made, sources, files_path)
     pieces = _read_all(sources, workers or os.cpu_count() or 1)
     kept = [i for i, piece in enumerate(pieces) if not piece.why]
     left_out = by_reason((piece.why, piece.source.path) for piece in pieces if piece.why)
@@ -216,11 +216,14 @@ def prepare(
         )
     dataset.save(out)
     report.save(report_path)
-    return _prepared(dataset, report, sources)
+    return _prepared(dataset, report, sources, files_path)
 
 
-def _prepared(dataset: Dataset, report: Report, sources: list[Source]) -> Prepared:
+def _prepared(
+    dataset: Dataset, report: Report, sources: list[Source], files_path: Path
+) -> Prepared:
     print(report.summary())
+    print(f"what became of each file, and what to do: {shown(files_path)}")
     return Prepared(dataset, report, [sources[i] for i in report.kept])
 
 
