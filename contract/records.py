@@ -29,6 +29,10 @@ _ARCHIVED = re.compile(
     r"_(sequence\.mid|tokens\.json|sequence\.json)"
 )
 
+# What a record may name: S3 finds other keys and versions wrong, or cannot even be asked for them.
+_KEY = re.compile(rf"({PREFIX}|{TRIAL_PREFIX})[!-~]{{1,200}}")
+_VERSION = re.compile(r"[!-~]{1,1024}")
+
 
 @dataclass(frozen=True)
 class Found:
@@ -130,11 +134,13 @@ def _named(record: Mapping[str, Any], name: str) -> tuple[str, str | None, str |
     objects, keys = record.get("objects", {}), record.get("keys")
     named = objects.get(name, {}) if isinstance(objects, dict) else None
     key = keys.get(name) if isinstance(keys, dict) else None
-    if not isinstance(key, str) or not isinstance(named, dict):
+    if not isinstance(key, str) or not _KEY.fullmatch(key) or not isinstance(named, dict):
         raise TokensError(f"a record must name its {name}")
     version, sha256 = named.get("version"), named.get("sha256")
     if name == "archive":
         sha256 = sha256 or record.get("sha256")
-    if not isinstance(version, (str, type(None))) or not isinstance(sha256, (str, type(None))):
-        raise TokensError(f"a record must name its {name} by version and hash")
+    if version is not None and not (isinstance(version, str) and _VERSION.fullmatch(version)):
+        raise TokensError(f"a record must name its {name} by version")
+    if not isinstance(sha256, (str, type(None))):
+        raise TokensError(f"a record must name its {name} by hash")
     return key, version, sha256

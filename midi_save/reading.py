@@ -15,7 +15,6 @@ from symusic.core import NoteTickList, ScoreTick
 from midi_save.clean import clean_score, known_metre, written_as
 from midi_save.midi_file import METRE_PASSED_OVER, UnreadableMidiError, read_midi
 
-MOST_BEATS = 20_000  # over an hour of any music; more is a damaged time stamp
 GRIDS = (12, 8)  # of a beat: 12 for sixteenths and triplet eighths, 8 for thirty-seconds
 MOST_BEATS = 20_000  # quarter notes: over an hour of any music; more is a damaged time stamp
 NEAR = 1 / 96  # of a beat: an onset that is this near to the grid is on it

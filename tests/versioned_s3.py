@@ -60,8 +60,10 @@ class VersionedS3:
         versions = self.objects.get(key, [])
         if not versions:
             raise refused("NoSuchKey", 404)
+        if version_id is not None and not version_id.isdigit():
+            raise refused("InvalidArgument", 400)
         version = len(versions) if version_id is None else int(version_id)
-        if version > len(versions):
+        if not 0 < version <= len(versions):
             raise refused("NoSuchVersion", 404)
         body = versions[version - 1]
         answer = {"ContentLength": len(body), "ETag": etag(body), "VersionId": str(version)}
