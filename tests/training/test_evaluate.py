@@ -268,24 +268,6 @@ def test_pieces_copied_from_the_training_set_are_flagged(
     assert found["shared_runs"]["against"] == "the training set"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ([], "--real is missing"),
-        (["--real", "nowhere"], "give --bundle or --generated"),
-        (["--real", "nowhere", "--bundle", "missing"], "missing/model.onnx is missing"),
-        (["--real", "nowhere", "--generated", "made"], "nowhere is no folder"),
-    ],
-)
-def test_what_cannot_be_evaluated_is_refused_by_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], named: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    with pytest.raises(SystemExit, match=named):
-        evaluate.main()
-
-
 def test_options_out_of_range_and_empty_folders_are_refused(
     tiny_bundle: Path, real: Path, tmp_path: Path
 ) -> None:

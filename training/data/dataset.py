@@ -9,7 +9,6 @@ Depends on neither the model, nor how a piece is read (piece.py), nor the rule o
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import multiprocessing
@@ -33,6 +32,7 @@ from music import grammar as grammar_module
 from music import inputs as inputs_module
 from music import tracker as tracker_module
 from music.inputs import TRACKED, Tracked
+from training import options
 from training.data import archive, held_out, manifest, near_duplicates, reasons, reserved
 from training.data import attribution as attribution_module
 from training.data import names as names_module
@@ -46,6 +46,7 @@ from training.data.near_duplicates import grouped
 from training.data.piece import Piece, read_piece, tokens_of_process
 from training.data.provenance import Training
 from training.data.reasons import remedy_for
+from training.options import Parser
 
 FEW_FILES = 64  # fewer are read in this process: starting others takes longer
 
@@ -303,27 +304,36 @@ def _made_before(out: Path, report_path: Path, fingerprint: str) -> tuple[Datase
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Prepare a training set from folders of MIDI.")
-    parser.add_argument("--data", type=Path, action="append", required=True, help="folder of MIDI")
-    parser.add_argument("--out", type=Path, default=Path("build/dataset.npz"))
-    parser.add_argument("--report", type=Path, help="write what was kept and why not; .md or .json")
-    parser.add_argument("--fresh", action="store_true", help="read all files again")
-    parser.add_argument("--workers", type=int, help="processes; default: one per core")
-    parser.add_argument(
+    parser = Parser("training.data.dataset", "Prepare a training set from folders of MIDI.")
+    add = parser.add_argument
+    add("--data", type=options.folder, action="append", required=True, help="folder of MIDI")
+    # A report of the same name in .json lies beside it.
+    add("--out", type=options.new_file(".npz"), default="build/dataset.npz")
+    add(
+        "--report",
+        type=options.new_file(".md", ".json"),
+        help="write what was kept and why not; .md or .json",
+    )
+    add("--fresh", action="store_true", help="read all files again")
+    add("--workers", type=options.whole(1), help="processes; default: one per core")
+    add(
         "--held-out",
-        type=Path,
+        type=options.new_folder,
         help="copy the held-out files here, to validation/ and test/, for the evaluation",
     )
     a = parser.parse_args()
     escape_output()
+    inside = [f for f in a.data if a.held_out and a.held_out.resolve().is_relative_to(f.resolve())]
+    if inside:
+        parser.error(f"--held-out: in {inside[0]} the copies would be read as data: name another")
     try:
         prepared = prepare(a.data, a.out, a.workers, fresh=a.fresh)
-    except ValueError as error:
+        if a.report:
+            prepared.report.save(a.report)
+        if a.held_out:
+            prepared.copy_held_out(a.held_out)
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    if a.report:
-        prepared.report.save(a.report)
-    if a.held_out:
-        prepared.copy_held_out(a.held_out)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ neither tokens nor models.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
 import shutil
 import tempfile
 import time
+from argparse import ArgumentTypeError
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -36,9 +36,11 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from training import options
 from training.data.fetching import FetchError, cloned, count_midi, write_manifest
 from training.data.reserved import Reserved, mutopia_piece
 from training.data.scores import COLLECTIONS, fetch_chorales, fetch_scores
+from training.options import Parser
 
 ARCHIVE_URL = "https://github.com/reubenson/midi-archive"
 # Collections that are scores rather than recorded performances, and out of copyright. To fetch
@@ -204,18 +206,26 @@ def fetch(out: Path, only: Iterable[str] = QUICK) -> None:
         print(f"{name}: {FETCH[name](out)} files")
 
 
+def _names(text: str) -> list[str]:
+    unknown = [name for name in text.split(",") if name not in FETCH]
+    if unknown:
+        raise ArgumentTypeError(f"no source {unknown[0]!r}: choose from {', '.join(FETCH)}")
+    return text.split(",")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fetch MIDI from public sources.")
-    parser.add_argument("--out", type=Path, default=Path("data"))
+    parser = Parser("training.data.sources", "Fetch MIDI from public sources.")
+    parser.add_argument("--out", type=options.new_folder, default="data")
     parser.add_argument(
         "--only",
+        type=_names,
         default=",".join(QUICK),
         help=f"any of {','.join(FETCH)}; default: %(default)s, as the others take hours",
     )
     a = parser.parse_args()
     try:
-        fetch(a.out, a.only.split(","))
-    except FetchError as error:
+        fetch(a.out, a.only)
+    except (FetchError, OSError) as error:
         raise SystemExit(str(error)) from error
     print(f"next: python -m training.data.dataset --data {a.out}")
 

@@ -11,7 +11,6 @@ state nor the bundle.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -27,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from training import options
+from training.data.dataset import Dataset
 from training.evaluation.baseline_corpus import (
     Corpus,
     beats_of_ids,
@@ -36,6 +37,7 @@ from training.evaluation.baseline_corpus import (
     read_corpus,
 )
 from training.model.windows import ENDS_SHARE, STARTS_SHARE, TRANSPOSITIONS
+from training.options import DATASET, Parser
 
 PAD_ID = 0
 SAMPLE_QPM = 120  # the tokens have no tempo, so their music has MIDI's default
@@ -309,44 +311,50 @@ def sample(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Train and measure the original project's architecture on our pieces. The last "
-        "line of the output is one JSON object."
+    parser = Parser(
+        "training.evaluation.baseline",
+        "Train and measure the original project's architecture on our pieces. The last line of "
+        "the output is one JSON object.",
     )
     add = parser.add_argument
+    files, positive, one = options.file("training.data.dataset"), options.positive, options.whole(1)
     add(
         "--data",
-        type=Path,
+        type=options.folder,
         action="append",
         required=True,
         help="folder of MIDI, as for the data set",
     )
-    add("--dataset", type=Path, default=Path("build/dataset.npz"), help="says which pieces to use")
-    add("--checkpoint", type=Path, default=Path("build/baseline.pt"), help="continued if there")
-    add("--cpu-minutes", type=float, default=60.0, help="CPU time to train for; default 60")
-    add("--threads", type=int, default=1, help="default 1")
+    add("--dataset", type=files, default="build/dataset.npz", help="says which pieces to use")
+    add(
+        "--checkpoint",
+        type=options.new_file(".pt"),
+        default="build/baseline.pt",
+        help="continued if there",
+    )
+    add("--cpu-minutes", type=positive, default=60.0, help="CPU time to train for; default 60")
+    add("--threads", type=one, default=1, help="default 1")
     add("--no-compile", action="store_true", help="skip torch.compile, which saves about 5 %%")
-    add("--samples", type=Path, help="write sampled pieces here, as MIDI")
-    add("--count", type=int, default=48, help="pieces to sample; default 48")
-    add("--seconds", type=float, default=60.0, help="length of a sampled piece; default 60")
-    add("--seed", type=int, default=0, help="of the samples")
+    add("--samples", type=options.new_folder, help="write sampled pieces here, as MIDI")
+    add("--count", type=one, default=48, help="pieces to sample; default 48")
+    add("--seconds", type=positive, default=60.0, help="length of a sampled piece; default 60")
+    add("--seed", type=options.whole(0), default=0, help="of the samples")
     a = parser.parse_args()
+    parser.read("--dataset", a.dataset, Dataset.load, DATASET)
     torch.set_num_threads(a.threads)
-    a.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     try:
         corpus = read_corpus(a.data, a.dataset, a.checkpoint.with_suffix(".npz"))
         config = OriginalConfig(vocabulary=len(original_tokenizer()))
         model, facts = train(
             corpus, config, a.cpu_minutes * 60, a.checkpoint, compile_model=not a.no_compile
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     facts["parameters"] = sum(p.numel() for p in model.parameters())
     facts["tokens"] = facts["steps"] * config.batch * config.context
     facts |= nats_per_note(model, corpus, config.context, corpus.validation)
     facts["test"] = nats_per_note(model, corpus, config.context, corpus.test)
     if a.samples:
-        a.samples.mkdir(parents=True, exist_ok=True)
         for i, ids in enumerate(sample(model, config.context, a.count, a.seconds, a.seed)):
             original_tokenizer().decode(ids).dump_midi(a.samples / f"baseline_{i:02}.mid")
     print(json.dumps(facts))

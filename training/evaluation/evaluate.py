@@ -14,7 +14,6 @@ Shared runs are looked for in the training set with --dataset, else in the real 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +26,14 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.errors import BundleError
+from contract.errors import BundleError, EventError
 from contract.request import SEED_LIMIT, parse_request
 from midi_save.detokenize import load_tokenizer
 from music.features import SCALARS, VECTORS
 from music.tracker import Vocabulary
+from training import options
 from training.data.archive import Source, find_sources, mark_copies
+from training.data.dataset import Dataset
 from training.data.manifest import STYLE_NAMES, style_word
 from training.data.names import escape_output, shown
 from training.data.reserved import Reserved
@@ -56,6 +57,7 @@ from training.evaluation.scoring import (
 )
 from training.evaluation.two_sample import TwoSample, two_sample_test
 from training.evaluation.workers import Workers
+from training.options import DATASET, Parser
 
 SAMPLES = 48
 SECONDS = 60.0
@@ -280,37 +282,39 @@ def evaluate(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Evaluate a bundle's music against real pieces.")
-    parser.add_argument("--bundle", type=Path, help="folder of a bundle, such as layers/model")
-    parser.add_argument("--real", type=Path, help="folder of real MIDI files")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="0: nats per note alone")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each piece")
-    parser.add_argument("--seed", type=int, default=0, help="of the first sample")
-    parser.add_argument(
-        "--styles", choices=STYLE_CHOICES, default="real", help="like the real ones, or evenly"
-    )
-    parser.add_argument("--sets", type=int, default=1, help="of samples, told from real each")
-    parser.add_argument("--generated", type=Path, help="folder of MIDI to judge, not composed now")
-    parser.add_argument("--save", type=Path, help="folder to keep the composed pieces in")
+    parser = Parser("training.evaluation.evaluate", "Evaluate a bundle's music on real pieces.")
+    add = parser.add_argument
+    add("--bundle", type=options.folder, help="folder of a bundle, such as layers/model")
+    add("--real", type=options.folder, required=True, help="folder of real MIDI files")
+    add("--samples", type=options.whole(0), default=SAMPLES, help="0: nats per note alone")
+    add("--seconds", type=options.positive, default=SECONDS, help="of each piece")
+    add("--seed", type=options.whole(0), default=0, help="of the first sample")
+    add("--styles", choices=STYLE_CHOICES, default="real", help="like the real ones, or evenly")
+    add("--sets", type=options.whole(1), default=1, help="of samples, told from real each")
+    add("--generated", type=options.folder, help="folder of MIDI to judge, not composed now")
+    add("--save", type=options.new_folder, help="folder to keep the composed pieces in")
     for name in ("temperature", "top-p", "min-p"):
-        parser.add_argument(f"--{name}", type=float, help="instead of the bundle's")
+        add(f"--{name}", type=float, help="instead of the bundle's")
     for name in ("top-k", "candidates"):
-        parser.add_argument(f"--{name}", type=int, help="instead of the bundle's")
-    parser.add_argument(
-        "--dataset", type=Path, help="data set in whose training pieces shared runs are sought"
-    )
-    parser.add_argument(
-        "--plot", type=Path, help="PNG of the features; one of the lag curve beside"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    parser.add_argument("--workers", type=int, help="processes; by default one a core")
+        add(f"--{name}", type=int, help="instead of the bundle's")
+    made, picture = options.file("training.data.dataset"), options.new_file(".png")
+    add("--dataset", type=made, help="data set in whose training pieces shared runs are sought")
+    add("--plot", type=picture, help="PNG of the features; one of the lag curve beside")
+    add("--json", action="store_true", help="one JSON object as the last line")
+    add("--workers", type=options.whole(1), help="processes; by default one a core")
     a = parser.parse_args()
     escape_output()
+    fields = ("temperature", "top_p", "min_p", "top_k", "candidates")
+    chosen = {name: value for name in fields if (value := getattr(a, name)) is not None}
+    if a.bundle:
+        bundle = parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
+        if a.samples and not a.generated:
+            _check_sampling(parser, {**chosen, "duration_s": a.seconds}, bundle)
+    elif not a.generated:
+        parser.error("--bundle is missing: name one, or a folder of MIDI with --generated")
+    if a.dataset:
+        parser.read("--dataset", a.dataset, Dataset.load, DATASET)
     try:
-        if a.real is None:
-            raise EvaluationError("--real is missing: name a folder of real MIDI files")
-        fields = ("temperature", "top_p", "min_p", "top_k", "candidates")
-        chosen = {name: getattr(a, name) for name in fields}
         report = evaluate(
             a.bundle,
             a.real,
@@ -319,7 +323,7 @@ def main() -> None:
             a.seed,
             generated=a.generated,
             dataset=a.dataset,
-            sampling={name: value for name, value in chosen.items() if value is not None},
+            sampling=chosen,
             save=a.save,
             workers=a.workers,
             styles=a.styles,
@@ -329,13 +333,22 @@ def main() -> None:
         raise SystemExit(f"not evaluated: {error}") from error
     print(report.table())
     if a.plot is not None:
-        a.plot.parent.mkdir(parents=True, exist_ok=True)
         report.plot(a.plot)
         curve = a.plot.with_stem(f"{a.plot.stem}_lag_curve")
         report.listener.plot(curve)
         print(f"\n{a.plot}\n{curve}")
     if a.json:
         print(last_line(report))
+
+
+def _check_sampling(parser: Parser, chosen: dict[str, Any], bundle: Bundle) -> None:
+    """Ends the command for a value that no event may have."""
+    try:
+        parse_request({**chosen, "prompt": "fresh"}, bundle, "2000-01-01")
+    except EventError as error:
+        field, _, rest = str(error).partition(" ")
+        option = "--seconds" if field == "duration_s" else f"--{field.replace('_', '-')}"
+        parser.error(f"{option} {rest}")
 
 
 if __name__ == "__main__":

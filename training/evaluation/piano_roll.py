@@ -7,12 +7,11 @@ With ``--record out/2026-11-22_sequence.json`` the sections of the piece's form 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -20,8 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from symusic.core import ScoreSecond
 
-from midi_save.midi_file import UnreadableMidiError, read_midi
+from midi_save.midi_file import read_midi
+from training import options
 from training.data.names import escape_output, shown
+from training.options import Parser
 
 LONGEST_S = 90.0  # more than this is too fine to see in one picture
 STRIP = 0.08  # height of the sections above the roll, as a share of the roll's
@@ -109,23 +110,32 @@ def draw_piano_roll(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw a MIDI file as a piano roll.")
-    parser.add_argument("midi", type=Path)
-    parser.add_argument("png", type=Path)
+    parser = Parser("training.evaluation.piano_roll", "Draw a MIDI file as a piano roll.")
+    parser.add_argument("midi", type=options.file())
+    parser.add_argument("png", type=options.new_file(".png", ".svg", ".pdf"))
     parser.add_argument("--title", default="")
-    parser.add_argument("--record", type=Path, help="the piece's .json, to show its form")
+    parser.add_argument("--record", type=options.file(), help="the piece's .json, to show its form")
     arguments = parser.parse_args()
     escape_output()
-    record = {} if arguments.record is None else json.loads(arguments.record.read_text())
+    score = parser.read("midi", arguments.midi, _score, "a MIDI file")
+    sections: list[Section] = []
+    if arguments.record:
+        what = "the record of a piece"
+        sections = parser.read("--record", arguments.record, _sections_in, what)
     figure = Figure(figsize=(12, 4), layout="constrained")
-    try:
-        score, _ = read_midi(arguments.midi.read_bytes())
-    except (OSError, UnreadableMidiError) as error:
-        raise SystemExit(f"{shown(arguments.midi)} cannot be drawn: {error}") from error
-    timed: Any = score.to("second")  # symusic types this by its argument's class only
-    draw_piano_roll(timed, figure.subplots(), arguments.title, sections_of(record))
+    draw_piano_roll(score, figure.subplots(), arguments.title, sections)
     figure.savefig(arguments.png, dpi=100)
     print(shown(arguments.png))
+
+
+def _score(midi: Path) -> ScoreSecond:
+    score, _ = read_midi(midi.read_bytes())
+    timed: Any = score.to("second")  # symusic types this by its argument's class only
+    return cast(ScoreSecond, timed)
+
+
+def _sections_in(record: Path) -> list[Section]:
+    return sections_of(json.loads(record.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

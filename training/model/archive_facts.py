@@ -8,7 +8,6 @@ after a change in what is read off them. The model stays as it is.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
@@ -19,18 +18,19 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import MANIFEST_FILE, Bundle, read_manifest, write_manifest
-from contract.errors import BundleError
 from generate_tokens.compose import Composer
 from music.features import piano_roll
 from music.harmony import parallel_counts
 from music.notes import music_of
 from music.tracker import Vocabulary
+from training import options
 from training.data.dataset import Dataset
 from training.data.plans import pieces_of, plans_and_archive, training_pieces
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.copying import NO_WEIGHTS, fit_weights, weights_to_json
 from training.model.model import MusicModel
 from training.model.weights import load_weights
+from training.options import DATASET, Parser
 
 # Limit of the parallel fifths, and of the octaves, in 100 changes of a four-part chord. Styles have
 # 2 or 6.
@@ -88,25 +88,27 @@ def facts_of(model: MusicModel, dataset: Dataset) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Write plans, shares and weights into a bundle.")
+    parser = Parser("training.model.archive_facts", "Write what the archive is like into a bundle.")
     parser.add_argument(
         "--bundle",
-        type=Path,
-        default=Path("layers/model"),
+        type=options.folder,
+        default="layers/model",
         help="folder whose bundle.json is rewritten (default: %(default)s)",
     )
     parser.add_argument(
         "--dataset",
-        type=Path,
-        default=Path("build/dataset.npz"),
+        type=options.file("training.data.dataset"),
+        default="build/dataset.npz",
         help="made by training.data.dataset, whose training pieces are read (default: %(default)s)",
     )
     a = parser.parse_args()
+    parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
+    model = parser.read("--bundle", a.bundle, load_weights, "a bundle with weights")[0]
+    dataset = parser.read("--dataset", a.dataset, Dataset.load, DATASET)
+    manifest = read_manifest(a.bundle)
     try:
-        Bundle.load(a.bundle)
-        manifest = read_manifest(a.bundle)
-        facts = facts_of(load_weights(a.bundle)[0], Dataset.load(a.dataset))
-    except (OSError, ValueError, BundleError) as error:
+        facts = facts_of(model, dataset)
+    except ValueError as error:
         raise SystemExit(f"nothing was written: {error}") from error
     with tempfile.TemporaryDirectory(dir=a.bundle.parent) as scratch:
         # The facts are tried in a copy, so that a wrong one leaves the bundle as it was.

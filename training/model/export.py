@@ -8,7 +8,6 @@ The bundle is the only thing that passes from training to the Lambdas (`layers/m
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import shutil
@@ -36,6 +35,7 @@ from training.data.provenance import History, tokens_of
 from training.data.tokenizer import STYLES, make_tokenizer, vocabulary_entries
 from training.model.archive_facts import NO_FACTS, facts_of
 from training.model.checkpoints import history_of, load_checkpoint
+from training.model.export_options import parse
 from training.model.loss import nats_per_note
 from training.model.model import Block, MusicModel, rotary_frequencies
 from training.model.model_card import model_card
@@ -278,8 +278,8 @@ def release(
             --json` printed for this model.
 
     Raises:
-        SystemExit: the checkpoint was trained on another data set, or graph and model disagree;
-            ``out`` stays as it was.
+        SystemExit: the checkpoint was trained on another data set, the evaluation is of another
+            model, or graph and model disagree; ``out`` stays as it was.
     """
     model, facts = load_checkpoint(checkpoint)
     if facts["dataset_sha256"] != dataset.sha256():
@@ -300,12 +300,17 @@ def release(
     # Both graphs are compared with the model in a scratch folder, before ``out`` is touched.
     with tempfile.TemporaryDirectory() as scratch:
         texts = {"MODEL_CARD.md": "to compare with the model"}
-        exact = export_bundle(model, Path(scratch) / "model", training, None, texts)
-        training["parity_float32"] = compare(model, exact, windows, longest, PARITY_POSITIONS)
+        tried = export_bundle(model, Path(scratch) / "model", training, None, texts)
+        training["parity_float32"] = compare(model, tried, windows, longest, PARITY_POSITIONS)
         if not float32:
-            int8 = export_bundle(model, Path(scratch) / "int8", training, (windows, real), texts)
-            training["parity_int8"] = compare(model, int8, windows, longest, PARITY_POSITIONS)
+            tried = export_bundle(model, Path(scratch) / "int8", training, (windows, real), texts)
+            training["parity_int8"] = compare(model, tried, windows, longest, PARITY_POSITIONS)
     refuse_if_apart(training)
+    if evaluation and evaluation["model_id"] != tried.model_id:
+        raise SystemExit(
+            f"not exported: --evaluation is of the model {str(evaluation['model_id'])[:12]}, and "
+            f"this is {tried.model_id[:12]}: export without it, evaluate that, and export again"
+        )
     texts = {"MODEL_CARD.md": model_card(training, data_note, evaluation)}
     if credited := together(training.credits for training in history):
         texts["ATTRIBUTION.md"] = attribution_text(credited)
@@ -315,27 +320,8 @@ def release(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Export a checkpoint as the bundle of the layer.")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
-    parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
-    parser.add_argument("--out", type=Path, default=Path("layers/model"))
-    parser.add_argument(
-        "--data-note",
-        type=Path,
-        help="text for the model card: which pieces, from where, with which rights",
-    )
-    parser.add_argument(
-        "--evaluation",
-        type=Path,
-        help="what training.evaluation.evaluate --json printed of this model, for its card: "
-        "export, evaluate, export again",
-    )
-    parser.add_argument("--float32", action="store_true", help="no quantization at all")
-    a = parser.parse_args()
-    note = a.data_note.read_text() if a.data_note else ""
-    evaluation = json.loads(a.evaluation.read_text().splitlines()[-1]) if a.evaluation else None
-    dataset = Dataset.load(a.dataset)
-    bundle = release(a.checkpoint, dataset, a.out, note, evaluation, float32=a.float32)
+    a = parse()
+    bundle = release(a.checkpoint, a.dataset, a.out, a.data_note, a.evaluation, float32=a.float32)
     size = bundle.model_path.stat().st_size
     print(f"{a.out}: model {bundle.model_id[:12]}, model.onnx {size / 1e6:.2f} MB")
     print(json.dumps(bundle.training))

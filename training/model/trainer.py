@@ -6,7 +6,7 @@ uses short windows, which are cheaper; the rest uses the model's whole context. 
 MIDI nor ONNX.
 
     python -m training.model.trainer --dataset build/dataset.npz --checkpoint build/model.pt
-    torchrun --nproc-per-node 2 -m training.model.trainer ...    # several cores or GPUs
+    python -m torch.distributed.run --nproc-per-node 2 -m training.model.trainer ...  # cores, GPUs
     python -m training.model.trainer --start-from layers/model --minutes 5 ...    # fine-tuning
     python -m training.model.trainer --start-from training/going-on.npz --schedule \
         constant --checkpoint build/going-on.pt --minutes 600    # continues the long run
@@ -14,14 +14,13 @@ MIDI nor ONNX.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,17 @@ from training.data import provenance
 from training.data.dataset import Dataset
 from training.data.provenance import History
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
-from training.model.checkpoints import history_of, load_checkpoint
+from training.model.checkpoints import (
+    facts_of_run,
+    history_of,
+    load_checkpoint,
+    refuse_another_run,
+)
 from training.model.loss import nats_per_note, on_device, summed_loss
 from training.model.model import ModelConfig, MusicModel
 from training.model.optimizer import make_optimizers
-from training.model.recipe import SCHEDULES, TrainConfig
-from training.model.weights import load_weights
+from training.model.recipe import TrainConfig
+from training.model.trainer_options import parser_of, read
 from training.model.windows import Batch, Windows
 
 
@@ -78,7 +82,7 @@ class Run:
     """A training run that can be saved and resumed.
 
     Raises:
-        ValueError: the checkpoint was begun with another model, recipe or dataset.
+        AnotherRunError: the checkpoint was begun with another model, recipe or dataset.
     """
 
     def __init__(
@@ -107,25 +111,12 @@ class Run:
         self.optimizers = make_optimizers(self.model)
         self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.step, self.spent_s = 0, 0.0
-        # A resumed run must keep these settings; it may be longer and save more often.
-        recipe = {
-            k: v for k, v in asdict(config).items() if k not in ("steps", "checkpoint_seconds")
-        }
-        self._facts = {
-            "model_config": model_config.to_json(),
-            "recipe": recipe,
-            "dataset_sha256": dataset.sha256(),
-        }
+        self._facts = facts_of_run(model_config, config, dataset.sha256())
         if checkpoint.exists():
             self._resume(torch.load(checkpoint, weights_only=True, map_location=device))
 
     def _resume(self, saved: dict[str, Any]) -> None:
-        for name, value in self._facts.items():
-            if saved[name] != value:
-                raise ValueError(
-                    f"{self.checkpoint} was begun with another {name.replace('_', ' ')}: delete "
-                    "it, or name another file"
-                )
+        refuse_another_run(self.checkpoint, saved, self._facts)
         self.model.load_state_dict(saved["model"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
@@ -133,7 +124,10 @@ class Run:
         self._history = saved["history"]
 
     def save(self) -> None:
-        """Writes the checkpoint. If the process is killed meanwhile, the previous one stays."""
+        """Writes the checkpoint. If that fails or is killed, the previous one stays.
+
+        Raises OSError.
+        """
         if distributed.is_initialized() and distributed.get_rank():
             return
         partial = self.checkpoint.with_suffix(".partial")
@@ -146,7 +140,11 @@ class Run:
             "history": self._history,
             **self._facts,
         }
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:  # torch's own for a full disk
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{partial} cannot be written: {error}") from error
         partial.replace(self.checkpoint)
 
     def one_step(self, step_loss: Callable[[MusicModel, Batch], Tensor]) -> float:
@@ -198,7 +196,7 @@ def train(
             ``seconds``; the same rows go to the checkpoint's ``.jsonl``.
 
     Raises:
-        ValueError: the checkpoint was begun with another model, recipe or dataset.
+        AnotherRunError: the checkpoint was begun with another model, recipe or dataset.
     """
     run = Run(dataset, model_config, config, checkpoint, start_from, history)
     step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
@@ -261,77 +259,40 @@ def steps_within(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the model; resumes from its checkpoint.")
-    parser.add_argument("--dataset", type=Path, default=Path("build/dataset.npz"))
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/model.pt"))
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=TrainConfig.steps)
-    length.add_argument("--minutes", type=float, help="as many steps as take so long")
-    parser.add_argument(
-        "--start-from", type=Path, help="begin with this bundle's or .npz's weights"
-    )
-    parser.add_argument(
-        "--schedule",
-        choices=SCHEDULES,
-        help="of the learning rates; default: from-nothing, or with --start-from fine-tuning",
-    )
-    parser.add_argument("--peak", type=float, help="of the learning rates; default: the schedule's")
-    parser.add_argument("--tokens", type=int, default=TrainConfig.tokens, help="of one step")
-    parser.add_argument("--seed", type=int, default=0)
-    for name in ("context", "channels", "layers", "heads", "kv-heads", "hidden"):
-        default = getattr(ModelConfig, name.replace("-", "_"))
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16, however fast")
-    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile")
-    parser.add_argument("--threads", type=int, help="of each process; default: all cores' share")
+    parser = parser_of()
     a = parser.parse_args()
+    given = read(parser, a)
+    dataset, model_config, config = given.dataset, given.model_config, given.config
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
     torch.set_num_threads(a.threads or max(1, (os.cpu_count() or 1) // processes))
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))  # a GPU for each process
     if processes > 1:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    dataset = Dataset.load(a.dataset)
-    vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
-    model_config = ModelConfig(
-        vocabulary=vocabulary.size,
-        pitches=vocabulary.pitches,
-        programs=vocabulary.programs,
-        channels=a.channels,
-        layers=a.layers,
-        heads=a.heads,
-        kv_heads=a.kv_heads,
-        hidden=a.hidden,
-        context=a.context,
-    )
-    start_from, history = load_weights(a.start_from) if a.start_from else (None, ())
-    if start_from:
-        model_config = start_from.config
-    schedule = dict(SCHEDULES[a.schedule or ("fine-tuning" if start_from else "from-nothing")])
-    if a.peak:
-        schedule["peak"] = a.peak
-    config = TrainConfig(steps=a.steps, tokens=a.tokens, seed=a.seed, float32=a.float32, **schedule)
     compiled = not a.no_compile
-    if a.minutes and a.checkpoint.exists():
-        config = replace(config, steps=load_checkpoint(a.checkpoint)[1]["steps"])
-    elif a.minutes:
+    if a.minutes and not a.checkpoint.exists():
         steps = steps_within(a.minutes, dataset, model_config, config, compile_model=compiled)
         config = replace(config, steps=steps)
+    vocabulary = Vocabulary(vocabulary_entries(make_tokenizer()))
     windows = Windows(dataset, vocabulary, model_config.context)
     validation = np.flatnonzero(dataset.validation)
     before = {}
+    start_from = given.start_from
     if start_from and len(validation):
         before["nats_per_note_before"] = round(nats_per_note(start_from, windows, validation), 4)
     started, cpu = time.monotonic(), time.process_time()
-    model = train(
-        dataset,
-        model_config,
-        config,
-        a.checkpoint,
-        compile_model=compiled,
-        start_from=start_from,
-        history=history,
-    )
+    try:
+        model = train(
+            dataset,
+            model_config,
+            config,
+            a.checkpoint,
+            compile_model=compiled,
+            start_from=start_from,
+            history=given.history,
+        )
+    except OSError as error:
+        raise SystemExit(f"{error}: {a.checkpoint} is as it was last saved") from error
     if processes > 1 and distributed.get_rank():
         return
     nats = round(nats_per_note(model, windows, validation), 4) if len(validation) else None

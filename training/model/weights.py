@@ -9,18 +9,19 @@ decayed yet.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from training import options
 from training.data import provenance
 from training.data.provenance import History
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
-from training.model.checkpoints import history_of, load_checkpoint
+from training.model.checkpoints import CHECKPOINT, history_of, load_checkpoint
 from training.model.model import ModelConfig, MusicModel
+from training.options import Parser
 
 WEIGHTS_FILE = "weights.npz"
 GOING_ON = Path(__file__).parents[1] / "going-on.npz"
@@ -62,11 +63,12 @@ def load_weights(path: Path) -> tuple[MusicModel, History]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Keep a checkpoint's weights in one small file.")
-    parser.add_argument("--checkpoint", type=Path, default=Path("build/going-on.pt"))
-    parser.add_argument("--out", type=Path, default=GOING_ON)
+    parser = Parser("training.model.weights", "Keep a checkpoint's weights in one small file.")
+    made = options.file("training.model.trainer")
+    parser.add_argument("--checkpoint", type=made, default="build/going-on.pt")
+    parser.add_argument("--out", type=options.new_file(".npz"), default=str(GOING_ON))
     a = parser.parse_args()
-    model, facts = load_checkpoint(a.checkpoint)
+    model, facts = parser.read("--checkpoint", a.checkpoint, load_checkpoint, CHECKPOINT)
     history = history_of(facts)
     save_weights(model, a.out, history)
     seen = provenance.tokens_of(history) / 1e6
