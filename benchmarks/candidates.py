@@ -9,7 +9,6 @@ so that a busy machine slows all of them alike.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import time
@@ -20,6 +19,8 @@ from tqdm import tqdm
 from contract.bundle import Bundle
 from contract.request import parse_request
 from generate_tokens.compose import Composer
+from training import options
+from training.options import Parser
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 CANDIDATES = (1, 2, 4, 8)
@@ -27,13 +28,15 @@ VCPU_GB = 1769 / 1024  # memory at which Lambda gives one vCPU
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", type=Path, default=BUNDLE)
-    parser.add_argument("--pieces", type=int, default=24)
-    parser.add_argument("--seconds", type=float, default=90.0, help="length of each piece")
+    parser = Parser("benchmarks.candidates", (__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bundle", type=options.folder, default=BUNDLE)
+    parser.add_argument("--pieces", type=options.whole(1), default=24)
+    parser.add_argument(
+        "--seconds", type=options.positive, default=90.0, help="length of each piece"
+    )
     a = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    bundle = Bundle.load(a.bundle)
+    bundle = parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
     composer = Composer(bundle)
     styles = list(bundle.styles)
     spent_s, music_s, sampled = (dict.fromkeys(CANDIDATES, 0.0) for _ in range(3))

@@ -16,7 +16,6 @@ the runtime client and numpy.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import logging
@@ -38,6 +37,8 @@ from tqdm import tqdm
 
 from local_aws.packages import unpack
 from local_aws.runtime import ensure_runtime
+from training import options
+from training.options import Parser
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "cold-start"
@@ -237,8 +238,10 @@ def checked_out(commit: str, place: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=7, help="cold starts of each kind")
+    parser = Parser("benchmarks.cold_start", (__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--repeats", type=options.whole(1), default=7, help="cold starts of each kind"
+    )
     parser.add_argument("--against", metavar="COMMIT", help="measure its functions beside")
     a = parser.parse_args()
     runtime = ensure_runtime(ROOT / ".cache")

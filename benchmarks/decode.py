@@ -12,7 +12,6 @@ ratios of these moved by about a tenth from run to run, ratios of medians by a t
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import json
@@ -53,7 +52,9 @@ from generate_tokens.sampling import Uniforms, sample
 from generate_tokens.sequence import PREFIX
 from music.grammar import Grammar
 from music.tracker import STYLE, MusicState, Vocabulary
+from training import options
 from training.model.weights import load_weights
+from training.options import Parser
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 EXPORTER = "onnxscript"
@@ -333,14 +334,16 @@ def draw(facts: Mapping[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", type=Path, default=BUNDLE, help="an int8 one")
-    parser.add_argument("--seed", type=int, default=1, help="of the piece that all follow")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser = Parser("benchmarks.decode", (__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bundle", type=options.folder, default=BUNDLE, help="an int8 one")
+    parser.add_argument(
+        "--seed", type=options.whole(0), default=1, help="of the piece that all follow"
+    )
+    parser.add_argument("--rounds", type=options.whole(1), default=30)
     parser.add_argument("--quick", action="store_true", help="one round, to see that all runs")
-    parser.add_argument("--plot", type=Path, default=Path("build/decode.png"))
+    parser.add_argument("--plot", type=options.new_file(".png"), default="build/decode.png")
     a = parser.parse_args()
-    bundle = Bundle.load(a.bundle)
+    bundle = parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
     if bundle.model["kv_dtype"] != "int8":
         parser.error(f"{a.bundle} is not quantized: export it without --float32")
     to_one_core()

@@ -11,7 +11,6 @@ them, by other programs' readers: miniaudio for the MP3, pyloudnorm for loudness
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -32,6 +31,8 @@ from benchmarks.cold_start import BUCKET, ROOT, environment, lay_out, s3
 from contract.bundle import Bundle
 from deploy.soundfont import build, programs_of
 from local_aws.runtime import ensure_runtime
+from training import options
+from training.options import Parser
 
 CHILD = """
 import json, sys, time
@@ -116,8 +117,10 @@ def sizes_of(site: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("pieces", type=Path, help="the folder that ./run.sh --days 7 has filled")
+    parser = Parser("benchmarks.publishing", (__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "pieces", type=options.folder, help="the folder that ./run.sh --days 7 has filled"
+    )
     folder = parser.parse_args().pieces
     midis = sorted(folder.glob("*_sequence.mid"))
     if not midis or not (folder / "site" / "index.html").is_file():

@@ -8,7 +8,6 @@ float32 graph is made of the bundle's own training weights (float16).
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -23,10 +22,12 @@ from generate_tokens.compose import Composer
 from midi_save.detokenize import load_tokenizer
 from midi_save.reading import read_score
 from music.tracker import PITCH
+from training import options
 from training.data.archive import Source, find_sources
 from training.evaluation.scoring import NATS_SECONDS, known_style, token_logits
 from training.model.export import export_bundle
 from training.model.weights import load_weights
+from training.options import Parser
 
 BUNDLE = Path(__file__).resolve().parent.parent / "layers" / "model"
 
@@ -37,14 +38,18 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", type=Path, default=BUNDLE)
-    parser.add_argument("--real", type=Path, required=True, help="folder of MIDI")
-    parser.add_argument("--pieces", type=int, default=24, help="at most; evenly through the folder")
+    parser = Parser("benchmarks.quantization", (__doc__ or "").partition("\n")[0])
+    parser.add_argument("--bundle", type=options.folder, default=BUNDLE)
+    parser.add_argument("--real", type=options.folder, required=True, help="folder of MIDI")
+    parser.add_argument(
+        "--pieces", type=options.whole(1), default=24, help="at most; evenly through the folder"
+    )
     a = parser.parse_args()
     sources = find_sources(a.real)
+    if not sources:
+        parser.error(f"--real: no MIDI file under {a.real}: name a folder that holds some")
     chosen = sources[:: max(1, len(sources) // a.pieces)][: a.pieces]
-    shipped = Bundle.load(a.bundle)
+    shipped = parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
     tokenizer = load_tokenizer(shipped)
     divergences: list[float] = []
     worst = 0.0

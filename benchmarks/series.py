@@ -11,13 +11,11 @@ is called shuffled. The last line is JSON.
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +31,8 @@ from generate_tokens.progress import before_first_call
 from generate_tokens.sequence import PREFIX
 from music.harmony import harmony_features
 from music.notes import music_of
+from training import options
+from training.options import Parser
 
 MOTIF_NOTES = 5
 OPENING_BARS = 8
@@ -116,13 +116,13 @@ def tempo_class(tempo: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compose a series of days and look at it.")
-    parser.add_argument("--bundle", type=Path, default=Path("layers/model"))
-    parser.add_argument("--days", type=int, default=LINKED_DAYS)
+    parser = Parser("benchmarks.series", "Compose a series of days and look at it.")
+    parser.add_argument("--bundle", type=options.folder, default="layers/model")
+    parser.add_argument("--days", type=options.whole(1), default=LINKED_DAYS)
     parser.add_argument("--first", type=datetime.date.fromisoformat, default="2027-01-01")
     parser.add_argument("--event", type=json.loads, default={}, help="fields of each day's event")
     a = parser.parse_args()
-    composer = Composer(Bundle.load(a.bundle))
+    composer = Composer(parser.read("--bundle", a.bundle, Bundle.load, "a bundle"))
     days = compose_days(composer, a.first, a.days, a.event)
     quarters = np.array_split([day.frozen for day in days], 4)
     archive: dict[str, Counter[str]] = {name: Counter() for name in ("style", "metre", "tempo")}

@@ -9,7 +9,6 @@ The music is random: cost does not depend on what the tokens say.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -20,12 +19,14 @@ import torch
 
 from music.inputs import Tracked
 from music.tracker import Vocabulary
+from training import options
 from training.data.dataset import Dataset
 from training.data.tokenizer import make_tokenizer, vocabulary_entries
 from training.model.loss import summed_loss
 from training.model.model import ModelConfig
 from training.model.recipe import TrainConfig
 from training.model.trainer import Run
+from training.options import Parser
 
 
 def random_dataset(vocabulary: Vocabulary, tokens: int) -> Dataset:
@@ -78,11 +79,15 @@ def bare_seconds(config: ModelConfig, tokens: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--context", type=int, default=256, help="length of the windows")
-    parser.add_argument("--tokens", type=int, default=8192, help="of one step")
-    parser.add_argument("--steps", type=int, default=8, help="to measure, after two to warm up")
+    parser = Parser("benchmarks.training", (__doc__ or "").partition("\n")[0])
+    parser.add_argument("--threads", type=options.whole(1), default=1)
+    parser.add_argument(
+        "--context", type=options.whole(3), default=256, help="length of the windows"
+    )
+    parser.add_argument("--tokens", type=options.whole(1), default=8192, help="of one step")
+    parser.add_argument(
+        "--steps", type=options.whole(1), default=8, help="to measure, after two to warm up"
+    )
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from local_aws.runtime import ensure_runtime
+from local_aws.runtime import RuntimeBuildError, ensure_runtime
 
 CACHE_DIR = Path(__file__).resolve().parents[1] / ".cache"
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
         description="Prints one JSON line when ready: endpoint, region, account, and in env the "
         "environment variables for a client; then what the functions log, on standard error.",
     )
-    serve.add_argument("--port", type=int, default=0, help="default: a free one")
+    serve.add_argument("--port", type=_port, default=0, help="default: a free one")
     serve.add_argument(
         "--cache-dir",
         type=Path,
@@ -37,11 +37,20 @@ def main(arguments: list[str] | None = None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    runtime_dir = ensure_runtime(options.cache_dir)
-    with LocalAws(runtime_dir, log=_to_standard_error, port=options.port) as aws:
-        ready = {name: getattr(aws, name) for name in ("endpoint", "region", "account", "env")}
-        print(json.dumps(ready), flush=True)
-        stop.wait()
+    try:
+        runtime_dir = ensure_runtime(options.cache_dir)
+        with LocalAws(runtime_dir, log=_to_standard_error, port=options.port) as aws:
+            ready = {name: getattr(aws, name) for name in ("endpoint", "region", "account", "env")}
+            print(json.dumps(ready), flush=True)
+            stop.wait()
+    except (OSError, RuntimeBuildError) as error:  # a port in use, a folder that cannot be written
+        parser.exit(1, f"{parser.prog}: {error}\n")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 65535, got {text!r}")
+    return int(text)
 
 
 def _to_standard_error(line: str) -> None:
