@@ -17,7 +17,8 @@ find_python() {
 }
 
 # The caller's own settings of Python and pip must not interfere: where packages come from is kept,
-# where and what to install is not.
+# where and what to install is not. (Without bytecode, as PYTHONDONTWRITEBYTECODE asks for, each
+# start of boto3 or moto would cost seconds.)
 forget_python_settings() {
   local variable
   for variable in "${!PYTHON@}" "${!PIP_@}"; do

@@ -57,3 +57,24 @@ def test_without_a_new_enough_python_it_says_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "Python 3.11 or later is needed" in done.stderr
+
+
+def test_a_python_without_venv_and_a_folder_with_a_colon_are_named(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # as Debian's without python3-venv
+    python.write_text(
+        '#!/bin/sh\n[ "$2" != venv ] || { echo No module named ensurepip; exit 1; }\n'
+    )
+    python.chmod(0o755)
+    for name, told in (("clone", "install its venv module"), ("a:b", "rename the folder")):
+        (tmp_path / name).mkdir()
+        for script in ("run.sh", "venv.sh"):
+            shutil.copy2(ROOT / script, tmp_path / name / script)
+        done = subprocess.run(
+            [tmp_path / name / "run.sh"],
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": str(python)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert told in done.stderr
