@@ -292,7 +292,8 @@ def main() -> None:
             history=given.history,
         )
     except OSError as error:
-        raise SystemExit(f"{error}: {a.checkpoint} is as it was last saved") from error
+        kept = f"{a.checkpoint} is as last saved" if a.checkpoint.exists() else "nothing was saved"
+        raise SystemExit(f"{error}: {kept}") from error
     if processes > 1 and distributed.get_rank():
         return
     nats = round(nats_per_note(model, windows, validation), 4) if len(validation) else None
