@@ -26,7 +26,7 @@ WITHOUT_A_TEXT = {"midirenderer", "tokenizers"}
 # Each lock, and the file whose pins it has.
 LOCKS = {
     path.relative_to(ROOT): path.with_suffix(".txt")
-    for path in sorted(ROOT.glob("*/*requirements.lock"))
+    for path in sorted(ROOT.glob("[!.]*/*requirements.lock"))
 }
 # They have what the named packages need in turn.
 WHOLE_TREES = {Path("local_run/requirements.lock")}

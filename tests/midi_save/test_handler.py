@@ -365,5 +365,6 @@ def test_a_failure_is_logged_by_its_name(
         "level": "ERROR",
         "error": "ModelMismatchError",
         "execution": message["job"]["execution"]["name"],
+        "advice": ModelMismatchError.advice,
         "function": "midi_save",
     }

@@ -186,5 +186,5 @@ def test_a_page_that_others_keep_changing_is_a_conflict_by_name(
             s3.objects.setdefault(key, []).append(str(len(s3.objects.get(key, []))).encode())
 
     s3.before = before
-    with pytest.raises(ConflictError, match=r"site/index\.html was changed"):
+    with pytest.raises(ConflictError, match=r"site/index\.html: it was changed"):
         published(s3, day(0))
