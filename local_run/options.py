@@ -127,7 +127,7 @@ def check(options: argparse.Namespace, caller: Path, today: date) -> Checked:
         raise ValueError(f"--bundle: {error}") from error
     try:
         request = parse_request({**event, "date": options.date}, bundle, "2000-01-01")
-        days = days_of(options, today)
+        days = days_of(options.days, request.date if options.date else None, today)
     except EventError as error:
         # The message begins with the name of the field.
         raise ValueError(re.sub(r"^\w+", lambda m: _option(m[0]), str(error))) from error
@@ -176,21 +176,21 @@ def _midi(prompt: str, caller: Path) -> bytes:
     return midi
 
 
-def days_of(options: argparse.Namespace, today: date) -> list[date]:
-    """The days to compose for. Raises ValueError if the calendar has no such days."""
+def days_of(count: int, begin: str | None, today: date) -> list[date]:
+    """So many days: from `begin` on, or else until today.
+
+    Raises ValueError if the calendar has no such days.
+    """
     try:
-        if options.date is None:
-            first = today - timedelta(days=options.days - 1)
-        else:
-            first = date.fromisoformat(options.date[:10])  # a time of day may follow
-        first + timedelta(days=options.days - 1)
+        first = today - timedelta(days=count - 1) if begin is None else date.fromisoformat(begin)
+        first + timedelta(days=count - 1)
     except OverflowError as error:
         raise ValueError(
-            f"--days {options.days}: the calendar has no such days: name fewer, or another --date"
+            f"--days {count}: the calendar has no such days: name fewer, or another --date"
         ) from error
     if first < EARLIEST_DATE:  # --date has been checked
-        raise ValueError(f"--days {options.days}: the first would be {first}: name fewer")
-    return [first + timedelta(days=number) for number in range(options.days)]
+        raise ValueError(f"--days {count}: the first would be {first}: name fewer")
+    return [first + timedelta(days=number) for number in range(count)]
 
 
 if __name__ == "__main__":

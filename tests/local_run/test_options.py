@@ -17,7 +17,7 @@ from contract.bundle import Bundle
 from contract.request import FIELDS
 from local_run.__main__ import main
 from local_run.command import LOGS, new_log
-from local_run.options import MODEL, ROOT, Checked, days_of, event_of, parse_arguments
+from local_run.options import MODEL, ROOT, Checked, check, event_of, parse_arguments
 from local_run.output import KeptElsewhereError, SiteFolderError, check_site_folder, keep
 from tests.local_run.test_run import tune
 
@@ -39,10 +39,14 @@ def test_only_given_fields_are_in_the_event() -> None:
         (["--days", "3"], ["2026-02-27", "2026-02-28", "2026-03-01"]),
         (["--date", "2024-02-28", "--days", "2"], ["2024-02-28", "2024-02-29"]),
         (["--date", "2024-02-28T06:00:00Z"], ["2024-02-28"]),
+        (["--date", "2024-02-28T23:30:00Z[Europe/Berlin]"], ["2024-02-29"]),
     ],
 )
-def test_days_end_today_or_begin_at_the_date(arguments: list[str], days: list[str]) -> None:
-    assert [str(day) for day in days_of(parse_arguments(arguments), DAY)] == days
+def test_days_end_today_or_begin_at_the_date(
+    arguments: list[str], days: list[str], tmp_path: Path
+) -> None:
+    given = check(parse_arguments([*arguments, "--out", str(tmp_path)]), ROOT, DAY)
+    assert [str(day) for day in given.days] == days
 
 
 @pytest.mark.parametrize(
