@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.bench.borders import borders_part
 from tests.bench.chain import check, deployed, year
-from tests.bench.rows import ROWS
+from tests.bench.rows import ALARMS, ROWS
 
 FIRST, FIRST_OF_YEAR = date(2024, 1, 1), date(2025, 1, 1)
 
@@ -32,7 +32,9 @@ def chain_part(*, long: bool) -> dict[str, Any]:
             differs = check(chain, row, FIRST + timedelta(days=number))
             wrong += [f"{row.state}, {row.call}, {row.fault}: {what}" for what in differs]
             came = ", ".join(differs) or (f"{row.error}, healed" if row.error else "survived")
-            print(f"{row.state:9}{row.call:50}{row.fault:25}{row.lasts:9}{came}", flush=True)
+            told = ", ".join(ALARMS[letter] for letter in row.alarms.split()) or "no alarm"
+            what = f"{row.state:9}{row.call:50}{row.fault:25}{row.lasts:9}"
+            print(f"{what}{came:42}{told}", flush=True)
         for number, (day, row, error) in enumerate(year(chain, FIRST_OF_YEAR, days), 1):
             wrong += [f"{day}, {row}: {error or 'a piece'}"] if error != row.error else []
             failed |= {str(day)} if row.error else set()
