@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from contract.errors import SoundError, TokensError
+from contract.objects import LARGEST_BYTES
 from contract.records import archive_keys
 from midi_save.publishing import publish as module
 from midi_save.publishing.making import Material
@@ -60,11 +62,12 @@ def test_a_page_that_was_changed_by_hand_is_made_again(s3: VersionedS3) -> None:
 
 
 def damaged_catalogues(whole: bytes) -> list[bytes]:
-    """The catalogue with each of the fields of an entry gone, null or of another type."""
+    """The catalogue with each of the fields of an entry null, of another type or no real number."""
     damaged = [b"", b"[]", b'{"form": 1, "days": {"2026-11-01": {}}}', b'{"form": 99}', whole[:90]]
+    damaged.append(b" " * (LARGEST_BYTES + 1))
     for name in json.loads(whole)["days"][day(1)]["entry"]:
         wrong: Any
-        for wrong in ({"a": 1}, [[1]], None):
+        for wrong in ({"a": 1}, [[1]], math.nan, -math.inf, 10**400, None):
             if wrong is None and name in ("form", "continued_from"):
                 continue  # which may be so
             content = json.loads(whole)
