@@ -35,6 +35,7 @@ from music.form import Plan, form_to_json
 
 # The value of `stopped` for a piece that ended by itself, not because its time was used up.
 ENDED = "duration"
+EARLIEST_ZONE = datetime.timedelta(hours=14)  # ahead of UTC: Kiritimati
 MOST_BARS = 20_000  # of a plan in a message: an hour of the shortest bars, and a prompt
 
 # The answer, and the facts and the metrics to log.
@@ -133,8 +134,9 @@ def save(message: Mapping[str, Any], parts: Parts, _context: Any) -> Outcome:
         "request": request.to_json(),
     }
     tokens = {**origin, "ids": ids}
-    # An execution that is redriven still has the day on which it was started.
-    today = max(job.started[:10], datetime.datetime.now(datetime.UTC).date().isoformat())
+    # A piece is of the day in the schedule's zone, which can be ahead of the UTC day.
+    furthest = datetime.datetime.now(datetime.UTC) + EARLIEST_ZONE
+    today = max(job.started[:10], furthest.date().isoformat())
     record, latest = parts.store.save(piece.midi, tokens, record, today, trial=request.trial)
     log = {"execution": job.execution, **origin, **batch, "notes": facts.notes, "tokens": len(ids)}
     log |= {"keys": record["keys"], "latest": latest}

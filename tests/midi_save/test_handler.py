@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mido
@@ -26,6 +28,7 @@ from contract.token_files import TokenStore
 from midi_save.check import check_piece
 from midi_save.detokenize import detokenize, load_tokenizer
 from midi_save.handler import handler, load_parts
+from midi_save.storage import LATEST_MIDI, LATEST_TOKENS
 from tests.conftest import MUSIC_BUCKET
 from tests.emf import metrics_in
 from tests.midi_save.music import TestNote, ids_of, midi_file, piece_tokens, scale
@@ -179,12 +182,29 @@ def test_the_day_of_the_execution_says_which_latest_piece_is_from_the_future(
     s3: Any, bundle: Bundle
 ) -> None:
     s3.put_object(
-        Bucket=MUSIC_BUCKET, Key="neural-net/token_sequence.json", Body=b'{"date": "2026-12-24"}'
+        Bucket=MUSIC_BUCKET, Key="neural-net/token_sequence.json", Body=b'{"date": "2062-12-24"}'
     )
     late = save_message(bundle)
-    late["job"]["execution"]["started"] = "2026-12-24T06:00:00Z"
+    late["job"]["execution"]["started"] = "2062-12-24T06:00:00Z"
     assert handler(late, None)["latest"] is None
     assert handler(save_message(bundle), None)["latest"] == "neural-net/model-prediction.mid"
+
+
+@pytest.mark.parametrize(("utc", "latest"), [("18:00", None), ("09:59", LATEST_MIDI)])
+def test_a_day_that_has_begun_somewhere_is_not_from_the_future(
+    utc: str, latest: str | None, s3: Any, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 18:00 UTC it is 07:00 of the next day in Auckland, whose piece is there by then."""
+
+    class Clock(datetime.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            return cls.fromisoformat(f"2026-11-27T{utc}:00Z").astimezone(tz)
+
+    own = {"datetime": Clock, "UTC": datetime.UTC}
+    monkeypatch.setattr("midi_save.handler.datetime", SimpleNamespace(**own))
+    s3.put_object(Bucket=MUSIC_BUCKET, Key=LATEST_TOKENS, Body=b'{"date": "2026-11-28"}')
+    assert handler(save_message(bundle), None)["latest"] == latest
 
 
 def test_a_prompt_becomes_tokens_in_the_job(s3: Any, bundle: Bundle) -> None:
