@@ -15,8 +15,9 @@ from contract.errors import EventError
 from contract.job import read_job
 from contract.log_line import log_line
 
-# An execution's name has at most 80 characters; the state machine adds "-1000-1" for each piece.
-LONGEST_NAME = 73
+# An execution's name has at most 80 characters. The state machine adds piece, redrive and attempt,
+# "-1000-1000-1" at most.
+LONGEST_NAME = 68
 
 
 def is_check(event: object) -> TypeGuard[dict[str, Any]]:
