@@ -185,8 +185,10 @@ _KINDS: Mapping[type[RuntimeError], tuple[str, ...]] = {
         *("TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader"),
     ),
     BucketError: ("NoSuchBucket", "PermanentRedirect", "IllegalLocationConstraintException"),
-    # Passing: the clock of this machine is wrong, and another has the next call; a slow connection.
+    # Passing: the clock of this machine is wrong, and another has the next call; a slow connection;
+    # a write beside another one, of whatever key.
     StorageError: (
+        "OperationAborted",
         *("RequestTimeTooSkewed", "RequestExpired", "RequestTimeout", "IncompleteBody"),
         *("SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "Busy"),
     ),

@@ -29,6 +29,7 @@ KINDS = [
     ("ExpiredToken", 400, errors.AccessError, CREDENTIALS),
     ("InvalidToken", 400, errors.AccessError, CREDENTIALS),
     ("RequestTimeTooSkewed", 403, errors.StorageError, ""),
+    ("OperationAborted", 409, errors.StorageError, ""),
     ("RequestTimeout", 400, errors.StorageError, ""),
     ("SlowDown", 503, errors.StorageError, ""),
     ("InternalError", 500, errors.StorageError, ""),
