@@ -1,8 +1,8 @@
 """Completes the days that an execution left half-made: files, but no record.
 
 An execution that fails between its writes leaves a day without its record, which nobody then sees
-but a site that reads the MIDI files themselves. An execution with that date makes the same piece
-again, if the model is still the same, and its record.
+but a site that reads the MIDI files themselves. An execution with that date makes the piece and its
+record again, as the schedule would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contract.records import PREFIX, half_made
 from deploy.aws import Aws
 from deploy.errors import DeployError
-from deploy.execution import failure, run
+from deploy.execution import StillRunningError, failure, run
 from deploy.place import Place
 
 DAY = len("YYYY-MM-DD")
@@ -49,7 +49,12 @@ def complete_days(aws: Aws, place: Place, ask: Callable[[str], str], *, dry: boo
     failed = []
     for day in days:
         what = f"the piece of {day}"
-        arn, ended = run(aws, place, f"complete-{day}", {"date": day}, what, LONGEST_S)
+        try:
+            arn, ended = run(aws, place, f"complete-{day}", {"date": day}, what, LONGEST_S)
+        except StillRunningError as late:  # it goes on, and holds nothing up
+            failed.append(day)
+            aws.say(str(late))
+            continue
         if ended["status"] == "SUCCEEDED":
             aws.say(f"{day}: made")
         else:

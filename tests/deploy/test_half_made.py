@@ -58,6 +58,13 @@ def test_a_day_that_fails_does_not_keep_the_next_one_from_being_made(half: Accou
     assert "1 of 2 days could not be made" in done.err
 
 
+def test_nor_does_a_day_that_never_ends(half: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.half_made.LONGEST_S", -1.0)
+    done = run_with(half, Trials(("RUNNING", "", ""), SUCCEEDED), "--complete-days", answer="yes\n")
+    assert done.code == 1
+    assert f"the piece of {DAY} is not finished" in done.out and f"{LATER}: made" in done.out
+
+
 def test_where_all_days_are_whole_it_says_so(made: Account) -> None:
     done = run_with(made, Trials(), "--complete-days")
     assert (done.code, done.last) == (0, "no day is half-made")
