@@ -15,7 +15,8 @@ def test_the_short_bench_loses_nothing() -> None:
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["wrong"] == [], done.stdout
     assert result["table"]["injected"] >= 9
-    assert result["year"]["incomplete"] == 0
+    # Of its six days one has a lasting fault before the first write, one between two writes.
+    assert result["year"] == {"days": 6, "failed": 2, "lost": 1, "incomplete": 0}
     for name, border in result["borders"].items():
         assert border["unnamed"] == [], name
         assert border["cases"] >= 2 and border["slowest_s"] < 2, name
