@@ -83,7 +83,7 @@ class SiteError(RuntimeError):
 
 
 class StorageError(RuntimeError):
-    """S3 could not be reached, or failed, through all retries, which took half an hour or more."""
+    """S3 could not be reached, or failed, through all retries, which took about half an hour."""
 
     advice: ClassVar = "redrive, later; `./deploy.sh --complete-days` finds what was left half-made"
 

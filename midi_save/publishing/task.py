@@ -130,7 +130,9 @@ def site_of(bank: Bank, bundle: Bundle) -> Site:
         model=Model(
             parameters=int(training["parameters"]),
             pieces=int(training["pieces"]),
-            longest_shared=longest_shared((bundle.directory / CARD_FILE).read_text()),
+            longest_shared=longest_shared(
+                (bundle.directory / CARD_FILE).read_text("utf-8", "replace")
+            ),
         ),
     )
 

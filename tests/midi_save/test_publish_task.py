@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.bundle import CARD_FILE
 from contract.errors import EventError, SoundError, TokensError
 from midi_save.handler import handler
 from midi_save.publishing.publish import Published
@@ -126,6 +128,17 @@ def test_a_missing_bank_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
     monkeypatch.setenv("SOUNDS_DIR", str(tmp_path))
     with pytest.raises(SoundError, match=r"bank\.json cannot be read .*deploy again"):
         publish({"publish": {"date": "2026-11-22"}})
+
+
+def test_a_card_that_is_no_utf_8_stops_no_publication(
+    bundle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The card has no hash: people write into it."""
+    copy = shutil.copytree(bundle.directory, tmp_path / "model")
+    (copy / CARD_FILE).write_bytes("# Müllers Modell".encode("latin-1"))
+    monkeypatch.setenv("MODEL_DIR", str(copy))
+    saved = handler(save_message(bundle), Context())
+    assert publish(saved)["publish"]["finished"] is True
 
 
 def test_what_is_wanted_survives_the_way_through_the_state_machine() -> None:
