@@ -79,6 +79,12 @@ def test_only_transient_errors_are_retried(name: str, state: dict[str, Any]) -> 
     assert not retried & {"States.ALL", "States.TaskFailed", *OUR_ERRORS}
 
 
+def test_operate_md_says_what_to_do_about_every_error_that_is_retried() -> None:
+    page = (ROOT / "docs" / "operate.md").read_text()
+    retried = [retry["ErrorEquals"] for _, state in tasks() for retry in state["Retry"]]
+    assert [error for errors in retried for error in errors if f"`{error}`" not in page] == []
+
+
 def test_the_name_of_a_batchs_piece_tells_how_often_the_batch_was_redriven() -> None:
     """moto redrives nothing: a redriven batch would otherwise ask for names that are taken."""
     pieces = json.loads(ASL.read_text())["States"]["MakePieces"]["ItemProcessor"]["States"]
