@@ -11,6 +11,7 @@ has seen what was published last. Depends on neither how sound is rendered nor w
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ CATALOGUE = "catalogue.json"
 AT_ONCE = 8  # requests to S3
 CHUNK = 20  # days after which the catalogue is written, and archive and feeds, too
 YOUNG_S = 300.0  # age of a record up to which its own execution may still be about to publish it
+_SECONDS = re.compile(r"[0-9]{1,9}\.[0-9]{3}")  # as we write them beside a sound
 DAMAGED = (TokensError, PieceError, SoundError)  # one day is, which does not concern the others
 
 
@@ -196,7 +198,7 @@ class Publisher:
         """Seconds and bytes of the sound, which is rendered if it is not there."""
         key = self.key(self.sounds.name_of(material))
         there = self.bucket.head(key)
-        if there is not None and "seconds" in there["Metadata"]:
+        if there is not None and _SECONDS.fullmatch(there["Metadata"].get("seconds", "")):
             return float(there["Metadata"]["seconds"]), int(there["ContentLength"])
         mp3, seconds = self.sounds.render(material)
         headers = {"CacheControl": FOR_EVER, "Metadata": {"seconds": f"{seconds:.3f}"}}

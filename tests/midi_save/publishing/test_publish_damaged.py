@@ -87,6 +87,21 @@ def test_a_damaged_catalogue_is_made_anew(s3: VersionedS3) -> None:
         assert site(s3) == before
 
 
+@pytest.mark.parametrize("seconds", ["", "ten", "nan", "1e999", "-1.000"])
+def test_a_sound_whose_length_was_changed_by_hand_is_rendered_again(
+    seconds: str, s3: VersionedS3
+) -> None:
+    saved(s3, day(1))
+    published(s3)
+    before = site(s3)
+    sound = next(key for key in s3.objects if key.startswith("site/sound/"))
+    s3.headers[sound]["Metadata"] = {"seconds": seconds}
+    s3.objects["site/catalogue.json"].clear()
+    sounds = Sines()
+    assert published(s3, sounds=sounds).finished
+    assert (site(s3), sounds.rendered) == (before, [day(1)])
+
+
 @pytest.mark.parametrize("torn", [b"", b'{"date": "2026-11-02", "ke', b"[]", b'{"keys": {}}'])
 def test_a_torn_record_keeps_no_other_day_from_being_published(
     torn: bytes, s3: VersionedS3
