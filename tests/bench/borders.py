@@ -160,7 +160,7 @@ BORDERS: dict[str, tuple[float, Any, tuple[type[BaseException], ...], Callable[[
         lambda rows: in_folder(find_sources, {"manifest.csv": rows, "a.mid": b""})),
     "bundle.json": (0.003, damaged_json(lambda: read_manifest(MODEL)),
         (BundleError,), compose_with),
-    "model.onnx": (0.002, damaged_bytes((MODEL / "model.onnx").read_bytes),
+    "model.onnx": (0.0005, damaged_bytes((MODEL / "model.onnx").read_bytes),
         (BundleError,), lambda b: compose_with(read_manifest(MODEL), b)),
     "options of run.sh": (0.05, OPTIONS, (SystemExit, ValueError),
         lambda words: check(parse_arguments(words), ROOT, date(2026, 11, 27))),
