@@ -19,6 +19,7 @@ from music.features import TICKS_PER_QUARTER
 
 LOWEST_PITCH, HIGHEST_PITCH = 24, 103
 LONGEST_NOTE_TICKS = 16 * TICKS_PER_QUARTER
+EIGHTH_TICKS = TICKS_PER_QUARTER // 2
 TEMPO_RANGE_QPM = (40.0, 250.0)
 LONGEST_METRE = 64  # beats; a greater number is damaged data, not a metre
 MOST_SPLIT_BARS = 5_000  # that a piece's irregular metres are split into; more is damaged data
@@ -53,6 +54,7 @@ FAMILIES: dict[int, tuple[int, ...]] = {
 FAMILY_OF = {program: family for family, members in FAMILIES.items() for program in members}
 
 IntArray = NDArray[np.int64]
+Metres = list[tuple[int, int, int]]  # (tick, numerator, denominator) of each change
 
 
 def clean_score(score: ScoreTick) -> ScoreTick | None:
@@ -60,8 +62,9 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
 
     Drums, unpitched programs and pitches outside 24..103 are dropped, and each program becomes
     that of its family in FAMILIES. Notes lie on the grid, last 1 to 192 ticks, and are sorted by
-    (time, pitch) without duplicates. There is one tempo, and all metres are in METRES. Cleaning a
-    cleaned score changes nothing.
+    (time, pitch) without duplicates. There is one tempo, and all metres are in METRES. An upbeat
+    that is shorter than any bar becomes the end of a longer one. Cleaning a cleaned score changes
+    nothing.
     Raises ValueError for a score without a time division, and OverflowError (from symusic) for one
     whose ticks do not fit 32 bits.
     """
@@ -69,6 +72,7 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
         raise ValueError(f"the time division is {score.ticks_per_quarter} ticks a quarter note")
     tempo_qpm = median_tempo_qpm(score)
     resampled = score.resample(TICKS_PER_QUARTER, min_dur=1)
+    metres, later = _with_whole_bars(_clean_metres(resampled))
     columns: dict[int, list[IntArray]] = {}
     for track in resampled.tracks:
         family = FAMILY_OF.get(track.program)
@@ -83,6 +87,7 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
     clean = ScoreTick(TICKS_PER_QUARTER)
     for family in sorted(columns):
         notes = _clean_notes(np.concatenate(columns[family], axis=1))
+        notes[0] += later
         if notes.shape[1] > 0:
             cleaned = TrackTick("", family, False)
             cleaned.notes = NoteTickList.from_numpy(
@@ -95,7 +100,7 @@ def clean_score(score: ScoreTick) -> ScoreTick | None:
     if len(clean.tracks) == 0:
         return None
     clean.tempos.append(TempoTick(0, tempo_qpm))
-    for metre in _clean_metres(resampled):
+    for metre in metres:
         clean.time_signatures.append(TimeSignatureTick(*metre))
     return clean
 
@@ -196,8 +201,8 @@ def _clean_notes(notes: IntArray) -> IntArray:
     return notes
 
 
-def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
-    """(tick, numerator, denominator) of each change of metre; the first is at tick 0."""
+def _clean_metres(resampled: ScoreTick) -> Metres:
+    """Each change of metre, to one of METRES; the first is at tick 0."""
     metres = [(0, 4, 4)]  # MIDI's default where no metre is written
     signatures = sorted(resampled.time_signatures, key=lambda s: s.time)
     ends = [*(signature.time for signature in signatures[1:]), resampled.end()]
@@ -219,3 +224,48 @@ def _clean_metres(resampled: ScoreTick) -> list[tuple[int, int, int]]:
             if len(set(bars)) == 1 or tick >= end or split > MOST_SPLIT_BARS:
                 break
     return metres
+
+
+def _with_whole_bars(metres: Metres) -> tuple[Metres, int]:
+    """Gives a bar that the next metre cuts short, such as an upbeat, a metre of its own length.
+
+    Otherwise the tokenizer would complete the bar, and each bar line after it would be too late. A
+    bar too short for that is taken together with the one before. If it is the first of all, as an
+    upbeat of 1/8, there is none: then all music begins later, which is the second result, in ticks.
+    """
+    later = 0
+    if len(metres) > 1:
+        first = metres[1][0]
+        if first < _bar_ticks(metres[0]) and first % 3 == 0 and not _of_length(first):
+            later = max(TICKS_PER_QUARTER, -(-first // EIGHTH_TICKS) * EIGHTH_TICKS) - first
+    moved = [metres[0], *((tick + later, n, beat) for tick, n, beat in metres[1:])]
+    whole: Metres = []
+    for metre, (end, *_) in zip(moved, [*moved[1:], moved[-1]], strict=True):
+        tick, bar = metre[0], _bar_ticks(metre)
+        whole.append(metre)
+        rest = max(0, end - tick) % bar
+        parts = _of_length(rest)
+        if rest and not parts and end - rest - bar >= tick:
+            rest += bar
+            parts = _of_length(rest)
+        begin = end - rest
+        for part in parts:
+            whole = [earlier for earlier in whole if earlier[0] < begin]
+            whole.append((begin, *part))
+            begin += _bar_ticks(whole[-1])
+    pairs = zip([None, *whole], whole, strict=False)
+    return [metre for before, metre in pairs if before is None or before[1:] != metre[1:]], later
+
+
+def _bar_ticks(metre: tuple[int, int, int]) -> int:
+    return 4 * TICKS_PER_QUARTER * metre[1] // metre[2]
+
+
+def _of_length(ticks: int) -> tuple[tuple[int, int], ...]:
+    """Metres whose bars last so long one after the other; none if there are none."""
+    if known := known_metre(ticks, 4 * TICKS_PER_QUARTER):
+        numerator, denominator = known
+        if _bar_ticks((0, numerator, denominator)) == ticks:
+            return (known,)
+    eighths, rest = divmod(ticks, EIGHTH_TICKS)
+    return () if rest or eighths < 2 else tuple((beats, 8) for beats in _in_eighths(eighths))

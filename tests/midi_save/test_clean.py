@@ -180,6 +180,32 @@ def test_bars_of_an_unknown_metre_are_written_as_known_ones_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
+    ("metres", "bars", "first_onset"),
+    [
+        # Upbeats: of 1/4, which is a metre, and of 1/8 and 3/16, which are none: the music is moved
+        # to the end of a longer first bar.
+        ([(0, 1, 4), (480, 6, 8)], [(0, 1, 4), (12, 6, 8)], 0),
+        ([(0, 1, 8), (240, 6, 8)], [(0, 2, 8), (12, 6, 8)], 6),
+        ([(0, 3, 16), (360, 2, 4)], [(0, 1, 4), (12, 2, 4)], 3),
+        ([(480, 3, 4)], [(0, 1, 4), (12, 3, 4)], 0),  # an upbeat before the first metre
+        # The second bar of 4/4 ends after one, two and three and a half beats, the last two of
+        # which are 4/8 and 3/8; and after half a beat: one bar of 9/8.
+        ([(0, 4, 4), (2400, 6, 8)], [(0, 4, 4), (48, 1, 4), (60, 6, 8)], 0),
+        ([(0, 4, 4), (2880, 6, 8)], [(0, 4, 4), (48, 2, 4), (72, 6, 8)], 0),
+        ([(0, 4, 4), (3600, 6, 8)], [(0, 4, 4), (48, 4, 8), (72, 3, 8), (90, 6, 8)], 0),
+        ([(0, 4, 4), (2160, 6, 8)], [(0, 9, 8), (54, 6, 8)], 0),
+    ],
+)
+def test_a_bar_that_the_next_metre_cuts_short_moves_no_bar_line(
+    metres: list[tuple[int, int, int]], bars: list[tuple[int, int, int]], first_onset: int
+) -> None:
+    clean = clean_score(score_of([(0, False, [(0, 9600, 60, 80)])], metres=metres))
+    assert facts(clean)[3] == bars
+    assert notes_of(clean)[0][0] == first_onset
+    assert facts(clean_score(clean)) == facts(clean)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("metre", "bars"),
     [
         ((6, 8), [(6, 8)]),
