@@ -250,7 +250,8 @@ def _with_whole_bars(metres: Metres) -> tuple[Metres, int]:
             parts = _of_length(rest)
         begin = end - rest
         for part in parts:
-            whole = [earlier for earlier in whole if earlier[0] < begin]
+            while whole and whole[-1][0] >= begin:
+                whole.pop()
             whole.append((begin, *part))
             begin += _bar_ticks(whole[-1])
     pairs = zip([None, *whole], whole, strict=False)
@@ -261,6 +262,7 @@ def _bar_ticks(metre: tuple[int, int, int]) -> int:
     return 4 * TICKS_PER_QUARTER * metre[1] // metre[2]
 
 
+@cache
 def _of_length(ticks: int) -> tuple[tuple[int, int], ...]:
     """Metres whose bars last so long one after the other; none if there are none."""
     if known := known_metre(ticks, 4 * TICKS_PER_QUARTER):

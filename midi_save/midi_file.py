@@ -14,7 +14,7 @@ import numpy as np
 from symusic.core import NoteTickList, ScoreTick, TempoTick, TimeSignatureTick, TrackTick
 
 CHANNELS, DRUM_CHANNEL = 16, 9  # channels count from 0; 9 is General MIDI's drum channel
-DRUM_BANKS = (120, 127)  # of GM2 and XG
+DRUM_BANKS = (120, 126, 127)  # of GM2, and of XG: its kits of effects, and of drums
 LAST_TICK = 1 << 30  # symusic's ticks have 32 bits
 HEADER = ((4, 8), (8, 10), (12, 14))  # where its length, the file's type and the division are
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x80, 0x90, 0xB0, 0xC0
@@ -22,6 +22,7 @@ ONE_BYTE = (PROGRAM_CHANGE, 0xD0)
 SYSTEM, SYSTEM_EXCLUSIVE, META = 0xF0, (0xF0, 0xF7), 0xFF
 SYSTEM_DATA = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # bytes of data behind system messages; others: none
 BANK_SELECT = 0
+SILENCING = (120, *range(123, 128))  # controllers that end all notes of their channel
 END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0x2F, 0x51, 0x58
 METRE_PASSED_OVER = "a metre that has no bars was passed over"
 
@@ -45,7 +46,8 @@ class _Reader:
         """Read one track, which begins at ``tick``. Notes still sounding at its end end there."""
         position, status, size = 0, 0, len(data)
         programs = [0] * CHANNELS
-        sounding: dict[tuple[int, int], deque[tuple[int, int, int]]] = {}
+        # of each channel: pitch -> the notes begun
+        sounding: list[dict[int, deque[tuple[int, int, int]]]] = [{} for _ in range(CHANNELS)]
         try:
             while position < size:
                 delta, position = _number(data, position)
@@ -93,9 +95,9 @@ class _Reader:
                     first, second = min(first, 127), min(second, 127)
                 if event == NOTE_ON and second:
                     begun = (tick, second, programs[channel])
-                    sounding.setdefault((channel, first), deque()).append(begun)
+                    sounding[channel].setdefault(first, deque()).append(begun)
                 elif event in (NOTE_ON, NOTE_OFF):
-                    struck = sounding.get((channel, first))
+                    struck = sounding[channel].get(first)
                     if struck:  # of several notes on one key the oldest ends
                         self._note(channel, first, struck.popleft(), tick)
                 elif event == PROGRAM_CHANGE:
@@ -105,15 +107,25 @@ class _Reader:
                         self._drums.add(channel)
                     elif channel != DRUM_CHANNEL:
                         self._drums.discard(channel)
+                elif event == CONTROL_CHANGE and first in SILENCING:
+                    self._end(channel, sounding[channel], tick)
         except IndexError:  # the bytes end within an event
             self.repairs.add("a track that breaks off was read up to there")
         if position > size:  # its last message says that it is longer than what is left
             self.repairs.add("a track that breaks off was read up to there")
         self.last_tick = max(self.last_tick, tick)
-        for (channel, pitch), struck in sounding.items():
-            for begun in struck:
+        for channel, notes in enumerate(sounding):
+            if self._end(channel, notes, tick):
                 self.repairs.add("a note without an end lasts until its next stroke or the end")
+
+    def _end(self, channel: int, notes: dict[int, deque[tuple[int, int, int]]], tick: int) -> bool:
+        """End all notes of a channel; whether there were any."""
+        any_struck = any(notes.values())
+        for pitch, struck in notes.items():
+            for begun in struck:
                 self._note(channel, pitch, begun, tick)
+        notes.clear()
+        return any_struck
 
     def _note(self, channel: int, pitch: int, begun: tuple[int, int, int], end: int) -> None:
         tick, velocity, program = begun
@@ -134,10 +146,15 @@ class _Reader:
                 self.repairs.add(METRE_PASSED_OVER)
 
     def _system_exclusive(self, content: bytes) -> None:
-        """Read Roland's GS message "use for rhythm part": F0 41 .. 42 12 40 1n 15 mm sum F7.
+        """Read what makes a part one for drums, in ``content``, which begins after F0.
 
-        ``content`` begins after F0; n is the part, and mm is 0 if the part is not for drums.
+        Roland's GS: F0 41 .. 42 12 40 1n 15 mm sum F7. Yamaha's XG: F0 43 .. 4C 08 nn 07 mm F7. n
+        is the part, and mm is 0 if the part is not for drums.
         """
+        if content[:1] == b"\x43" and content[2:4] == b"\x4c\x08" and len(content) > 6:
+            part, address, mode = content[4:7]
+            if part < CHANNELS and address == 0x07:
+                (self._drums.add if mode else self._drums.discard)(part)
         if content[:1] == b"\x41" and content[2:5] == b"\x42\x12\x40" and len(content) > 7:
             block, address, use = content[5:8]
             if block >> 4 == 1 and address == 0x15:
@@ -191,12 +208,16 @@ def read_midi(midi: bytes) -> tuple[ScoreTick, tuple[str, ...]]:
         name, size = midi[position : position + 4], midi[position + 4 : position + 8]
         position += 8
         end = position + int.from_bytes(size, "big")
-        # After a track the file ends, or a chunk begins with a name of letters. Otherwise the
-        # track's length is wrong, and the track is read up to the next one.
-        if name == b"MTrk" and end != len(midi) and not midi[end : end + 4].isalpha():
-            repairs.add("a track of another length than it says")
-            found = midi.find(b"MTrk", position)
+        if name == b"MThd":
+            repairs.add("another file behind the first was left out")
+            break
+        # After a chunk the file ends, or a chunk begins with a name of letters. Otherwise the
+        # length is wrong, or this is no chunk, and what comes next is the next track.
+        if end != len(midi) and not midi[end : end + 4].isalpha():
+            found = midi.find(b"MTrk", position if name == b"MTrk" else position - 7)
             end = found if found >= 0 else len(midi)
+            if name == b"MTrk" or found >= 0:
+                repairs.add("a track of another length than it says")
         if name == b"MTrk":
             reader.track(midi[position:end], reader.last_tick if kind == 2 else 0)
         position = end

@@ -21,6 +21,9 @@ NEAR = 1 / 96  # of a beat: an onset that is this near to the grid is on it
 ON_GRID_SHARE = 0.8  # of the onsets; more are on the grid if music is notated rather than played
 # Parts into which a beat is divided -> weight of an onset on that grid, to find the phase.
 STRONG = {1: 1.0, 2: 0.5, 4: 0.25, 3: 0.25}
+# Mean weight of an onset. Notes on every twelfth of a beat have more than WEAK. If notes on the
+# grid have less, and STRONGER times as much when moved, they lie a step or two off the beats.
+WEAK, STRONGER = 0.3, 3
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,12 @@ def read_score(midi: bytes) -> Reading:
     share = on_grid_share(onsets, ticks)
     # All notes may lie off the beats by the same time: move them onto the beats if that puts enough
     # onsets on the grid.
-    if share < ON_GRID_SHARE:
+    weight = _weight(onsets / ticks)
+    if share < ON_GRID_SHARE or weight < WEAK:
         shift = phase_of(onsets, ticks)
         shifted_share = on_grid_share(np.maximum(onsets - shift, 0), ticks)
-        if shifted_share >= ON_GRID_SHARE:
+        stronger = _weight((onsets - shift) / ticks) >= STRONGER * weight
+        if shifted_share >= ON_GRID_SHARE and (share < ON_GRID_SHARE or stronger):
             share = shifted_share
             repairs = (*repairs, "all notes were moved by the same time, onto the beats")
             _move(raw, shift)
@@ -104,15 +109,25 @@ def phase_of(onsets: NDArray[np.generic], ticks_per_quarter: int) -> int:
         fraction = float(np.angle(mean)) / (2 * np.pi * parts)
         for step in range(-parts // 2, parts // 2 + 1):
             shift = fraction + step / parts
-            worth = sum(
-                value * float(_near(beats - shift, of, NEAR).mean()) for of, value in STRONG.items()
-            )
-            best = max(best, (worth - 0.01 * abs(shift), -shift), key=lambda pair: pair[0])
+            worth = _weight(beats - shift) - 0.01 * abs(shift)
+            best = max(best, (worth, -shift), key=lambda pair: pair[0])
     return round(-best[1] * ticks_per_quarter)
 
 
+def _weight(beats: NDArray[np.float64]) -> float:
+    """Mean weight of onsets: how much they lie on strong parts of the beat."""
+    return sum(weight * float(_near(beats, of, NEAR).mean()) for of, weight in STRONG.items())
+
+
 def _move(score: ScoreTick, shift: int) -> None:
-    """Move every note earlier by ``shift`` ticks, but none before tick 0."""
+    """Move every note earlier by ``shift`` ticks, but none before tick 0.
+
+    Metres move along, but for those that are nearer to an eighth note where they are.
+    """
+    eighth = score.ticks_per_quarter / 2
+    for metre in score.time_signatures:
+        places = (metre.time, max(metre.time - shift, 0))
+        metre.time = min(places, key=lambda tick: abs(tick - eighth * round(tick / eighth)))
     for track in score.tracks:
         columns = track.notes.numpy()
         time = np.maximum(columns["time"] - shift, 0).astype(np.int32)

@@ -56,6 +56,8 @@ def test_a_plain_file_is_read_without_repairs() -> None:
             for message in (b"\xf1\x10", b"\xf2\x10\x10", b"\xf3\x10", b"\xf4", b"\xf8")
         ),
         (HEADER + track(eighths(b"\x90", b"\x81")), "without an end"),
+        (PLAIN + PLAIN, "another file"),
+        *((HEADER + lost + PLAIN[14:], "another length") for lost in (b"x", b"junk\0\0\0\x09xyz")),
         *(
             (HEADER + track(b"\0\xff\x58\4" + metre + b"\x18\x08" + PLAIN[22:]), said)
             for metre, said in {
@@ -114,8 +116,17 @@ def test_of_two_tempos_at_one_tick_the_later_in_the_file_counts() -> None:
     assert score is not None and score.tempos[0].qpm == pytest.approx(80)
 
 
+@pytest.mark.parametrize("controller", [120, 123, 127])
+def test_a_channel_that_is_silenced_has_no_notes_that_go_on(controller: int) -> None:
+    strokes = b"".join(
+        bytes([0, 0x90, 36 + i, 80, 0x81, 0x70, 0xB0, controller, 0]) for i in range(60)
+    )
+    read = read_score(HEADER + track(strokes))
+    assert music(read) == [(6 * i, 6, 36 + i) for i in range(60)] and not read.repairs
+
+
 def test_drum_channels_of_gm2_xg_and_gs_are_left_out() -> None:
-    for bank in (120, 127):
+    for bank in (120, 126, 127):
         events = bytes([0, 0xB0, 0, bank]) + eighths(b"\x90", b"\x80")
         assert read_score(HEADER + track(events)).score is None
     for part, left in ((0x11, True), (0x12, False)):  # the first part is channel 1
@@ -124,12 +135,42 @@ def test_drum_channels_of_gm2_xg_and_gs_are_left_out() -> None:
         assert (read_score(HEADER + track(events)).score is None) == left
 
 
-@pytest.mark.parametrize("offset", [10, 16, 24, 47, 190])
+# 40, 60 and 80 ticks, a twelfth, an eighth and a sixth of a beat, are on the grid, but on no beat.
+@pytest.mark.parametrize("offset", [10, 16, 24, 36, 40, 47, 60, 80, 190])
 def test_music_that_is_late_by_one_time_is_moved_onto_the_beats(offset: int) -> None:
     notes = [(tick + offset, ticks, pitch) for tick, ticks, pitch in scale(96, 480)]
     read = read_score(midi_file(notes))
     assert music(read) == music(read_score(midi_file(scale(96, 480))))
     assert read.on_grid == 1 and "moved" in read.repairs[0]
+
+
+@pytest.mark.parametrize("late", [40, 230])
+@pytest.mark.parametrize("metres_late", [True, False])
+def test_metres_stay_with_the_notes_that_are_moved(late: int, metres_late: bool) -> None:
+    def at(tick: int, event: bytes) -> tuple[int, bytes]:
+        return tick + late * metres_late, event
+
+    three, four = (b"\xff\x58\4" + bytes([beats, 2, 24, 8]) for beats in (3, 4))
+    timed = [at(0, three), at(3 * 480, four)]
+    for tick, ticks, pitch in scale(96, 480):
+        on, off = bytes([0x90, pitch, 80]), bytes([0x80, pitch, 64])
+        timed += [(tick + late, on), (tick + ticks + late, off)]
+    events, now = b"", 0
+    for tick, event in sorted(timed):  # 0x80, a note-off, before 0x90
+        delta = tick - now
+        events += bytes([delta >> 7 | 0x80, delta & 0x7F]) + event
+        now = tick
+    score = read_score(HEADER + track(events)).score
+    assert score is not None
+    assert [(s.time, s.numerator) for s in score.time_signatures] == [(0, 3), (36, 4)]
+    assert score.tracks[0].notes[0].time == 0
+
+
+def test_music_on_weak_parts_of_the_beat_stays_where_it_is() -> None:
+    offbeats = [(240 + tick, ticks, pitch) for tick, ticks, pitch in scale(96, 480)]
+    dense = [(tick, 40, pitch) for tick, _, pitch in scale(96, 40)]  # on every twelfth of a beat
+    for notes in (offbeats, dense):
+        assert not read_score(midi_file(notes)).repairs
 
 
 def test_played_music_stays_where_it_is() -> None:
