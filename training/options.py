@@ -10,15 +10,18 @@ import argparse
 import math
 import os
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 Read = TypeVar("Read")
 
 DATASET = "a data set, as training.data.dataset writes it"  # in messages
+HALF_WRITTEN = ".partial"  # as long as what any command adds to the name of a file
 ROOM_BYTES = 100e6  # free on the disk that a command is to write to
 
 
@@ -51,6 +54,8 @@ def file(made_by: str = "") -> Callable[[str], Path]:
     def path_of(text: str) -> Path:
         path = Path(text)
         try:
+            if stat.S_ISFIFO(path.stat().st_mode):  # it would be waited for, and can be read once
+                raise argparse.ArgumentTypeError(f"{text} is a pipe: name a file")
             with path.open("rb"):
                 pass
         except FileNotFoundError as error:
@@ -103,6 +108,13 @@ def new_file(*suffixes: str) -> Callable[[str], Path]:
                 f"{text} must end in {' or '.join(suffixes)}, as it is written in that format"
             )
         new_folder(str(path.parent))
+        try:  # the name that it has while it is written is longer
+            with suppress(FileNotFoundError):
+                path.with_name(f"{path.stem}{HALF_WRITTEN}{path.suffix}").stat()
+        except OSError as error:
+            raise argparse.ArgumentTypeError(
+                f"{text} cannot be written: {error.strerror}: name another file"
+            ) from error
         if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
             raise argparse.ArgumentTypeError(
                 f"{text} is there and cannot be replaced: name another file"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -35,6 +36,7 @@ def mistakes(tmp_path_factory: pytest.TempPathFactory, archive: Path, dataset: D
     (folder / "pickle.pt").write_bytes(pickle.dumps({"model": print}))
     (folder / "text.json").write_text(json.dumps({"oa": 1}))
     (folder / "empty").mkdir()
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -73,6 +75,9 @@ TABLE = {
     "training.model.archive_facts --dataset good.npz --bundle empty": "--bundle: empty/model.onnx",
     "training.data.dataset --data no": "--data: no cannot be read: No such file",
     "training.data.dataset --data picture.png": "--data: picture.png cannot be read: Not a dir",
+    "training.model.trainer --dataset pipe": "--dataset: pipe is a pipe: name a file",
+    # the name itself has 254 bytes; while it is written it has more
+    f"{DATASET} --out {'x' * 250}.npz": "cannot be written: File name too long: name another file",
     f"{DATASET} --out a.json": "--out: a.json must end in .npz",
     f"{DATASET} --report a.txt": "--report: a.txt must end in .md or .json",
     f"{DATASET} --workers 0": "--workers: must be an integer from 1 on",
