@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -75,6 +76,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.days < 1:
         parser.error("--days must be at least 1")
+    for name in ("bundle", "out"):
+        if getattr(options, name) == "":  # a variable of the caller's that is not set
+            parser.error(f"--{name} is empty: name a folder, or leave it out")
     if options.pieces is not None and options.days > 1:
         parser.error("--pieces is for one day: leave --days out")
     return options
@@ -162,6 +166,8 @@ def _midi(prompt: str, caller: Path) -> bytes:
         )
     path = caller / prompt
     try:
+        if stat.S_ISFIFO(path.stat().st_mode):
+            raise ValueError(f"--prompt: {path} is a pipe: name a file")
         with path.open("rb") as file:
             midi = file.read(SIZE_LIMIT + 1)
             if len(midi) > SIZE_LIMIT:

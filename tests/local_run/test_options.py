@@ -58,6 +58,8 @@ def test_days_end_today_or_begin_at_the_date(
         ["--recall", "1"],
         ["--pieces", "3", "--days", "2"],
         ["--piece", "3"],
+        ["--out", ""],
+        ["--bundle", ""],
     ],
 )
 def test_what_is_no_option_is_refused(
@@ -88,6 +90,7 @@ def test_what_is_no_option_is_refused(
         (["--prompt", "no-such.mid"], "--prompt: there is no file"),
         (["--prompt", "."], "cannot be read: Is a directory"),
         (["--prompt", "empty"], "empty: the prompt is empty"),
+        (["--prompt", "pipe"], "pipe is a pipe: name a file"),
         (["--prompt", "sparse"], "the prompt is 5000.0 MB; the limit is 1 MB"),
         (["--prompt", "text"], "the prompt is not MIDI"),
         (["--prompt", "silence"], "the prompt has 0 usable notes"),
@@ -106,6 +109,7 @@ def test_a_wrong_value_is_named_before_anything_is_started(
     arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     (tmp_path / "empty").touch()
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("no music")
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(5_000_000_000)
