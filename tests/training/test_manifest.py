@@ -148,3 +148,9 @@ def test_a_manifest_that_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.csv")  # to open it would wait for ever
     with pytest.raises(ValueError, match=r"manifest\.csv cannot be read \(it is no file\)"):
         find_sources(tmp_path)
+
+
+def test_a_quotation_mark_that_is_not_closed_hides_no_row(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text('file,style,title\na.mid,folk,"Elise\nb.mid,folk,x\n')
+    with pytest.raises(ValueError, match=r"manifest\.csv cannot be read \(a quotation mark is not"):
+        rows_of(tmp_path / "manifest.csv")

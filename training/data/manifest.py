@@ -116,7 +116,10 @@ def rows_of(manifest: Path) -> list[Row]:
             raise OSError("it is no file")
         text = _text(manifest.read_bytes()).strip()
         delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
+        # strict: a quotation mark that is never closed would take in all rows behind it
+        reader = csv.DictReader(
+            io.StringIO(text, newline=""), restval="", delimiter=delimiter, strict=True
+        )
         reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
         if text and "file" not in reader.fieldnames:
             raise ValueError(
@@ -125,6 +128,8 @@ def rows_of(manifest: Path) -> list[Row]:
         rows = [_row(manifest, reader.line_num, row) for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         said = getattr(error, "strerror", None) or error
+        if "end of data" in str(error):
+            said = "a quotation mark is not closed"
         raise ValueError(
             f"{shown(manifest)} cannot be read ({said}): save it as CSV in UTF-8, or move it away"
         ) from error
