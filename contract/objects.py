@@ -160,6 +160,7 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
         BotoCoreError,
         ClientError,
         NoCredentialsError,
+        ParamValidationError,
         PartialCredentialsError,
     )
 
@@ -171,6 +172,8 @@ def storage_errors(verb: str, bucket: str, key: str) -> Iterator[None]:
         raise kind(f"cannot {verb} {place}: {why}{error}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise AccessError(f"cannot {verb} {place}: {_CREDENTIALS}: {error}") from error
+    except ParamValidationError as error:
+        raise RequestError(f"cannot {verb} {place}: {error}") from error
     except BotoCoreError as error:
         raise StorageError(f"cannot {verb} {place}: {error}") from error
 

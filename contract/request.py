@@ -118,9 +118,8 @@ def _date(value: object, _bundle: Bundle) -> str:
     if found is None:
         raise ValueError
     written, time, zone = found.groups()
-    day = datetime.date.fromisoformat(written)
-    if zone is not None:
-        day = _in_zone(datetime.datetime.fromisoformat(f"{written}{time or ''}"), zone)
+    moment = datetime.datetime.fromisoformat(f"{written}{time or ''}")
+    day = moment.date() if zone is None else _in_zone(moment, zone)
     if day < EARLIEST_DATE:
         raise ValueError
     return day.isoformat()

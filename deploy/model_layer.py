@@ -19,13 +19,11 @@ def build(bundle: Path, work: Path, directory: Path) -> Packed:
     card = (bundle / CARD_FILE).read_text(encoding="utf-8", errors="replace")
     said = re.search(r"Licence of the weights: ([^(,;\n]*[^(,;\n.\s])", card)
     bill = directory / sbom.file_name("model")
-    graph = sbom.of_file(
-        bundle / MODEL_FILE,
-        said[1] if said else sbom.NOT_STATED,
-        "machine-learning-model",
-        version=Bundle.load(bundle).model_id,
-    )
-    sbom.write(bill, "model", [graph])
+    licence = said[1] if said else sbom.NOT_STATED
+    version = Bundle.load(bundle).model_id
+    graph = sbom.of_file(bundle / MODEL_FILE, licence, "machine-learning-model", version=version)
+    others = [sbom.of_file(bundle / file, licence) for file in files[1:]]
+    sbom.write(bill, "model", [graph, *others])
     # Not compressed: it must be the same bytes with every zlib.
     content = {f"model/{file}": bundle / file for file in files}
     return pack(work / "model.zip", {**content, f"{sbom.FOLDER}/{bill.name}": bill}, stored=True)

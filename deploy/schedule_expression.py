@@ -47,6 +47,8 @@ def check_timezone(name: str) -> None:
     if name == "UTC" or not zoneinfo.available_timezones():
         return
     try:
+        if name in ("localtime", "Factory") or name.startswith(("posix", "right/")):
+            raise ValueError(name)  # of this machine's files, not of the list
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ScheduleExpressionError(

@@ -51,6 +51,14 @@ def metrics_in(text: str) -> dict[str, tuple[float, str]]:
     return found
 
 
+# Metrics that AWS's services write; the others are ours.
+SERVICES = {
+    **dict.fromkeys(("ExecutionsFailed", "ExecutionsTimedOut"), "AWS/States"),
+    **dict.fromkeys(("Throttles", "Duration"), "AWS/Lambda"),
+    "ApproximateNumberOfMessagesVisible": "AWS/SQS",
+}
+
+
 def alarms_of(metrics: Mapping[str, float]) -> set[str]:
     """The ends of the names of the alarms that a day's metrics set off, as they are deployed.
 
@@ -59,6 +67,7 @@ def alarms_of(metrics: Mapping[str, float]) -> set[str]:
     documents = json.loads((DOCUMENTS / "alarms.json").read_text())
     fired = set()
     for alarm in [*documents["of the installation"], *documents["of each function"]]:
+        assert alarm["Namespace"] == SERVICES.get(alarm["MetricName"], "${Name}"), alarm
         value, limit = metrics.get(alarm["MetricName"], 0), alarm["Threshold"]
         if isinstance(limit, str):
             limit = min(800 * row.timeout_s for row in FUNCTIONS)

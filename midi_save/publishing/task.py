@@ -65,7 +65,8 @@ class Wanted:
         where = "saved.publish"
         fields = require_object(value, where)
         event = require_object(fields.get("event", {}), f"{where}.event")
-        others = [name for name in event if name not in (REBUILD, *WITHOUT_EFFECT)]
+        given = [name for name, value in event.items() if value is not None]
+        others = [name for name in given if name not in (REBUILD, *WITHOUT_EFFECT)]
         if others:
             raise EventError(
                 f"{REBUILD} makes no piece: leave out {short(others[0])}, or {REBUILD}"

@@ -29,6 +29,7 @@ TABLE = """
   Save     | s3.GetObject neural-net/{day}_sequence.json | 503 | 10 min | |
   Save     | s3.PutObject neural-net/{day}_ | 400 BadDigest | once | |
   Save     | s3.PutObject neural-net/{day}_ | 400 BadDigest | lasting | RequestError | F N
+! Publish  | s3.PutObject site/index.html | lost | 10 min | |
   Publish  | s3.PutObject site/sound/ | 503 | 10 min | |
   Publish  | s3.ListObjectsV2 | 503 | 10 min | |
 """

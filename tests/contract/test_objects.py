@@ -9,6 +9,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     EndpointConnectionError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ReadTimeoutError,
 )
@@ -80,6 +81,7 @@ def test_a_condition_that_is_not_met_is_a_conflict(code: str, status: int) -> No
         (ConnectionClosedError(endpoint_url="https://s3"), errors.StorageError),
         (ReadTimeoutError(endpoint_url="https://s3"), errors.StorageError),
         (NoCredentialsError(), errors.AccessError),
+        (ParamValidationError(report="an empty key"), errors.RequestError),
         (PartialCredentialsError(provider="env", cred_var="key"), errors.AccessError),
     ],
 )

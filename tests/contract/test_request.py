@@ -220,6 +220,8 @@ def test_an_event_that_is_not_an_object_is_refused(event: object, bundle: Bundle
         ("date", "2026-11-22T06:00:00Z[Europe]"),
         ("date", "2026-11-22T06:00:00Z[../../etc/passwd]"),
         ("date", "2026-11-22T06:00:00Z[]"),
+        ("date", "2026-11-22T25:00:00Z"),
+        ("date", "2026-11-22Tsix"),
         ("date", "2026-11-22T25:00:00Z[UTC]"),
         ("date", "9999-12-31T23:00:00Z[Pacific/Auckland]"),
         ("date", "1970-01-01T00:00:00Z[America/New_York]"),

@@ -81,3 +81,5 @@ def test_a_day_is_half_made_without_its_record_alone() -> None:
     assert half_made([]) == half_made(keys.values()) == half_made([keys["record"]]) == []
     assert half_made([keys["archive"]]) == half_made([keys["tokens"]]) == ["2026-01-01"]
     assert half_made(archive_keys("2026-01-01", trial=True).values()) == []
+    assert half_made(archive_keys("2026-02-30").values()) == []
+    assert half_made([archive_keys("2026-02-30")["archive"]]) == []

@@ -129,7 +129,9 @@ def test_the_model_has_a_bill_with_its_id_and_what_its_card_says(tmp_path: Path)
     archive = zipfile.ZipFile(first.path)
     bill = json.loads(archive.read("sbom/model.cdx.json"))
     assert json.loads((tmp_path / "model.cdx.json").read_text()) == bill
-    (graph,) = bill["components"]
+    named = {f"model/{component['name']}" for component in bill["components"]}
+    assert named == {*archive.namelist()} - {"sbom/model.cdx.json"}
+    (graph,) = (each for each in bill["components"] if each["name"] == "model.onnx")
     assert (graph["type"], graph["name"]) == ("machine-learning-model", "model.onnx")
     assert graph["version"] == Bundle.load(bundle).model_id
     assert graph["licenses"] == [{"license": {"name": "CC BY-SA 4.0"}}]
@@ -212,4 +214,4 @@ def test_the_workflow_asks_each_week_about_what_is_locked_and_names_actions_by_c
     assert {*when} == {"push", "schedule"}
     assert "if" not in jobs["audit"] and jobs["test"]["if"] == "github.event_name == 'push'"
     asked = {*re.findall(r"-r (\S+)", jobs["audit"]["steps"][-1]["run"])}
-    assert asked == {str(lock.relative_to(ROOT)) for lock in ROOT.glob("*/requirements.lock")}
+    assert asked == {str(lock.relative_to(ROOT)) for lock in ROOT.glob("[!.]*/*.lock")}
