@@ -77,7 +77,7 @@ def begin_after(body: bytes) -> None:
     """Begins the piece of the day after one with these tokens."""
     s3, record_key = VersionedS3(), "neural-net/2026-11-21_sequence.json"
     saved(s3, "2026-11-21")
-    record = file_of(record_key, s3)
+    record = json.loads(s3.objects[record_key][-1])
     del record["objects"], record["sha256"]  # as of an earlier version: whatever is there counts
     s3.objects |= {record_key: [as_json(record)], record["keys"]["tokens"]: [body]}
     composer, bundle, _ = loaded()
@@ -85,21 +85,23 @@ def begin_after(body: bytes) -> None:
     before_first_call(job, composer, lambda: TokenStore("music", bundle, s3))
 
 
-def three_days() -> VersionedS3:
+@cache
+def three_days() -> dict[str, list[bytes]]:
+    """The objects of three published days."""
     s3 = VersionedS3()
     for number in (1, 2, 3):
         saved(s3, day(number))
     published(s3)
-    return s3
+    return s3.objects
 
 
-def file_of(key: str, s3: VersionedS3 | None = None) -> Any:
-    return json.loads((s3 or three_days()).objects[key][-1])
+def file_of(key: str) -> Any:
+    return json.loads(three_days()[key][-1])
 
 
 def publish_over(key: str, body: bytes) -> None:
     """Publishes a new day over a damaged file; making the damaged day again mends all."""
-    s3 = three_days()
+    s3 = VersionedS3({name: [*versions] for name, versions in three_days().items()})
     s3.objects[key].append(body)
     for number in (4, 2):
         saved(s3, day(number))
@@ -170,20 +172,28 @@ BORDERS: dict[str, tuple[float, Any, tuple[type[BaseException], ...], Callable[[
 # fmt: on
 
 
+def draw(cases: Any, count: int, number: int, take: Callable[[Any], object]) -> None:
+    """Gives so many cases to `take`."""
+
+    @seed(number)
+    @settings(ONLY_DRAWN, max_examples=count)
+    @given(cases)
+    def one(case: Any) -> None:
+        take(case)
+
+    one()
+
+
 def fuzz(name: str, count: int) -> dict[str, Any]:
     """Takes so many cases in at a border."""
     _, cases, refusals, read = BORDERS[name]
     raised, unnamed, times = Counter[str](), list[str](), [0.0]
-
-    @settings(ONLY_DRAWN, max_examples=1)
-    @given(cases)
-    def once(_: Any) -> None:
-        loaded(), three_days()
-
-    once()  # what is loaded once is no case's, as in a new clone hypothesis's tables of Unicode
+    loaded(), three_days()
+    # What is made once is no case's, as in a new clone hypothesis's tables of Unicode.
+    draw(cases, 1, 0, lambda _: None)
     Path("/proc/self/clear_refs").write_text("5")  # from here on the peak of memory counts anew
 
-    def one(case: Any) -> None:
+    def take(case: Any) -> None:
         began = time.process_time()
         try:
             read(case)
@@ -196,14 +206,7 @@ def fuzz(name: str, count: int) -> dict[str, Any]:
 
     with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
         for begun in range(0, count, CHUNK):
-
-            @seed(begun)
-            @settings(ONLY_DRAWN, max_examples=min(CHUNK, count - begun))
-            @given(cases)
-            def chunk(case: Any) -> None:
-                one(case)
-
-            chunk()
+            draw(cases, min(CHUNK, count - begun), begun, take)
     status = Path("/proc/self/status").read_text()
     peak_mb = int(status.partition("VmHWM:")[2].split()[0]) // 1024
     worst = {"slowest_s": round(max(times), 2), "peak_mb": peak_mb}
