@@ -129,11 +129,16 @@ def compose_with(manifest: Any, graph: bytes = b"") -> None:
     in_folder(read, released | ({"model.onnx": graph} if graph else {}))
 
 
-WORDS = """--date --days --duration-s --seed --tempo --prompt --bundle --out --name --schedule
-    --timezone --memory --rollback nan -inf 1e999 9999-12-31 0 -1 cron(0~0~31~2~?~*) rate(0~d)"""
+NAMES = "date days duration-s seed tempo prompt top-p form bundle name schedule timezone memory"
+VALUES = """7 60 1.5 0 -1 nan -inf 1e999 99999999999 2024-02-29 2026-02-30 9999-12-31 fresh s3://b/x.mid
+    AABA /nowhere /dev/null cron(0~6~*~*~?~*) cron(0~0~31~2~?~*) rate(0~days) Europe/Berlin x"""
 OPTIONS = st.lists(
-    st.sampled_from([word.replace("~", " ") for word in WORDS.split()]) | st.text(max_size=8),
-    max_size=5,
+    st.tuples(
+        st.sampled_from([f"--{name}" for name in NAMES.split()]),
+        st.sampled_from([value.replace("~", " ") for value in VALUES.split()])
+        | st.text(max_size=8),
+    ).map("=".join),
+    max_size=3,
 )
 PUBLISH = {"date": TODAY[:10], "piece": 3, "trial": False, "rebuild": True, "event": {}, "calls": 1}
 ROWS = b"file,style,group,tempo_given,out_of_range\na.mid,folk,g,yes,0.01\n"
