@@ -24,7 +24,8 @@ FIRST, FIRST_OF_YEAR = date(2024, 1, 1), date(2025, 1, 1)
 
 def chain_part(*, long: bool) -> dict[str, Any]:
     """The table of faults, then the year."""
-    rows, days = [row for row in ROWS if long or row.short], 365 if long else 6
+    rows = [row for row in ROWS if long or row.short]
+    days, seed = (365, 365) if long else (4, 29)  # with this seed one day is lost, one half-made
     table = {"injected": len(rows), "survived": 0, "healed": 0, "lost": 0}
     wrong: list[str] = []
     failed: set[str] = set()
@@ -40,7 +41,7 @@ def chain_part(*, long: bool) -> dict[str, Any]:
             told = ", ".join(ALARMS[letter] for letter in row.alarms.split()) or "no alarm"
             what = f"{row.state:9}{row.call:50}{row.fault:25}{row.lasts:9}"
             print(f"{what}{came:42}{told}", flush=True)
-        for number, (day, row, error) in enumerate(year(chain, FIRST_OF_YEAR, days), 1):
+        for number, (day, row, error) in enumerate(year(chain, FIRST_OF_YEAR, days, seed), 1):
             wrong += [f"{day}, {row}: {error or 'a piece'}"] if error != row.error else []
             failed |= {str(day)} if row.error else set()
             if number % 73 == 0 or number == days:

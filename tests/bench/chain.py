@@ -171,9 +171,9 @@ def check(chain: Chain, row: Row, today: date) -> list[str]:
     return wrong + chain.whole(today)
 
 
-def year(chain: Chain, first: date, days: int) -> Iterator[tuple[date, Row, str]]:
+def year(chain: Chain, first: date, days: int, seed: int) -> Iterator[tuple[date, Row, str]]:
     """A fault a day, and how the day ended; nobody looks until --complete-days at the end."""
-    draw = random.Random(days)
+    draw = random.Random(seed)
     for number in range(days):
         row = draw.choice([row for row in ROWS if not row.call.startswith("bucket.")])
         today = first + timedelta(days=number)
