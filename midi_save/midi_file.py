@@ -44,7 +44,7 @@ class _Reader:
 
     def track(self, data: bytes, tick: int = 0) -> None:
         """Read one track, which begins at ``tick``. Notes still sounding at its end end there."""
-        position, status, size = 0, 0, len(data)
+        position, status, size, cancelled = 0, 0, len(data), False
         programs = [0] * CHANNELS
         # of each channel: pitch -> the notes begun
         sounding: list[dict[int, deque[tuple[int, int, int]]]] = [{} for _ in range(CHANNELS)]
@@ -60,12 +60,12 @@ class _Reader:
                     if data[position + 1] == END_OF_TRACK:
                         break
                     self._meta(data[position + 1], data[begin : begin + length], tick)
-                    position = begin + length
+                    position, cancelled = begin + length, True
                     continue
                 if byte in SYSTEM_EXCLUSIVE:
                     length, begin = _number(data, position + 1)
                     self._system_exclusive(data[begin : begin + length])
-                    position = begin + length
+                    position, cancelled = begin + length, True
                     continue
                 # A status byte has its high bit set. An event without one has the status of the
                 # event before (running status). MIDI cancels it at other messages, but players let
@@ -76,8 +76,10 @@ class _Reader:
                     position += 1 + SYSTEM_DATA.get(byte, 0)
                     continue
                 if byte & 0x80:
-                    status = byte
+                    status, cancelled = byte, False
                     position += 1
+                elif cancelled:
+                    self.repairs.add("running status was continued after another message")
                 event, channel = status & 0xF0, status & 0x0F
                 first = data[position]
                 second = 0 if event in ONE_BYTE else data[position + 1]

@@ -101,7 +101,8 @@ def test_running_status_goes_on_after_other_messages() -> None:
     notes = b"".join(bytes([0, 60 + i, 80, 0x81, 0x70, 60 + i, 0]) for i in range(8))
     for message in (b"\xf0\2\1\xf7", b"\xff\1\2hi", b"\xf8", b"\xf2\1\1"):
         events = b"\0\x90" + notes[1:7] + b"\0" + message + notes[7:]
-        assert len(music(read_score(HEADER + track(events)))) == 8
+        read = read_score(HEADER + track(events))
+        assert len(music(read)) == 8 and read.repairs
 
 
 def test_of_two_tempos_at_one_tick_the_later_in_the_file_counts() -> None:
