@@ -152,7 +152,7 @@ bombs_by_name = cache(lambda: dict(bombs()))
 BORDERS: dict[str, tuple[float, Any, tuple[type[BaseException], ...], Callable[[Any], object]]] = {
     "event": (0.25, damaged_json(lambda: EVENT), REFUSED,
         lambda event: parse_request(event, loaded()[1], TODAY)),
-    "message": (0.2, damaged_json(message), REFUSED, lambda job: read_job(job, loaded()[1])),
+    "message": (0.23, damaged_json(message), REFUSED, lambda job: read_job(job, loaded()[1])),
     "message to publish": (0.1, damaged_json(lambda: PUBLISH), REFUSED, Wanted.read),
     "yesterday's tokens": (0.1, damaged_file(tokens), (), begin_after),
     "record": (0.01, damaged_file(lambda: file_of(RECORD)), (), lambda b: publish_over(RECORD, b)),
