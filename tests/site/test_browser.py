@@ -47,7 +47,7 @@ def paths_of(folder: Path) -> dict[str, str]:
 
 def until(page: Page, expression: str) -> None:
     """Wait until it is true. Playwright's own way needs eval, which the pages forbid."""
-    for _ in range(400):
+    for _ in range(1200):  # half a minute, for a loaded machine
         if page.evaluate(expression):
             return
         page.wait_for_timeout(25)
@@ -179,6 +179,7 @@ def test_the_roll_is_a_slider_for_pointer_and_keyboard(
         float(roll.get_attribute("aria-valuemax") or 0), abs=0.6
     )
     page.keyboard.press("Home")
+    until(page, "!document.querySelector('audio').seeking")
     page.keyboard.press("Space")
     until(page, PLAYING)
     page.keyboard.press("Space")
