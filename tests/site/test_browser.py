@@ -20,6 +20,7 @@ KINDS = ("home", "day", "archive", "year", "style", "404")
 # Of a page, in its own language.
 NOW = "document.querySelector('audio').currentTime"
 ENDED = "document.querySelector('audio').ended"
+SOUGHT = "!document.querySelector('audio').seeking"
 PLAYING = f"{NOW} > 0.3 && !document.querySelector('audio').paused"
 CURSOR = "parseFloat(document.querySelector('.cursor').getAttribute('x1'))"
 LIT = "[...document.querySelectorAll('.sounding')].map(p => p.getAttribute('d') ?? '').join('')"
@@ -47,7 +48,7 @@ def paths_of(folder: Path) -> dict[str, str]:
 
 def until(page: Page, expression: str) -> None:
     """Wait until it is true. Playwright's own way needs eval, which the pages forbid."""
-    for _ in range(1200):  # half a minute, for a loaded machine
+    for _ in range(800):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(25)
@@ -178,8 +179,9 @@ def test_the_roll_is_a_slider_for_pointer_and_keyboard(
     assert page.evaluate(NOW) == pytest.approx(
         float(roll.get_attribute("aria-valuemax") or 0), abs=0.6
     )
+    until(page, SOUGHT)
     page.keyboard.press("Home")
-    until(page, "!document.querySelector('audio').seeking")
+    until(page, SOUGHT)
     page.keyboard.press("Space")
     until(page, PLAYING)
     page.keyboard.press("Space")
