@@ -14,6 +14,9 @@ BY_ANY_OTHER_NAME = (
     "a fault of the program, or a bundle that another version of it exported: see the function's "
     "log; `./deploy.sh` again puts in code and bundle that fit"
 )
+MAKE_AGAIN = (
+    "make a damaged day again: a new execution with its date; the rest is a fault of the program"
+)
 
 
 class EventError(ValueError):
@@ -45,10 +48,7 @@ class TokensError(ValueError):
     """A token file, a record or a message of the state machine is not in the form we write it in;
     in the state Publish the day's record or MIDI file is damaged."""
 
-    advice: ClassVar = (
-        "make a damaged day again: a new execution with its date; the rest is a fault of the "
-        "program"
-    )
+    advice: ClassVar = MAKE_AGAIN
 
 
 class BudgetError(RuntimeError):
@@ -62,10 +62,7 @@ class PieceError(RuntimeError):
     """The finished MIDI failed its checks, and nothing was saved; in the state Publish the day's
     MIDI file is damaged. The message names the check."""
 
-    advice: ClassVar = (
-        "make a damaged day again: a new execution with its date; the rest is a fault of the "
-        "program"
-    )
+    advice: ClassVar = MAKE_AGAIN
 
 
 class SoundError(RuntimeError):

@@ -66,17 +66,17 @@ def half_made(keys: Iterable[str]) -> list[str]:
     kinds: dict[str, set[str]] = {}
     for key in keys:
         matched = _ARCHIVED.fullmatch(key)
-        if matched and _is_day(matched[1][:10]):
+        if matched and is_date(matched[1][:10]):
             kinds.setdefault(matched[1], set()).add(matched[2])
     return sorted(day for day, there in kinds.items() if "sequence.json" not in there)
 
 
-def _is_day(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether it is a day of the calendar, as in "2026-11-07"."""
     try:
-        datetime.date.fromisoformat(text)
-    except ValueError:  # 2026-02-30: a file of somebody's
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
         return False
-    return True
 
 
 def prefix_of(*, trial: bool) -> str:

@@ -16,9 +16,9 @@ from typing import Any, get_origin, get_type_hints
 from contract.checks import LARGEST
 from contract.errors import ConflictError, TokensError
 from contract.objects import Bucket, as_json, json_object, unchanged
+from contract.records import is_date
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import SHORT
-from midi_save.publishing.words import is_date
 
 FORM = 1  # of the file; one of another form is made anew from the records
 CHANGES = 40  # how often a change is tried: as many executions as may run at once

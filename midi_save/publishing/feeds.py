@@ -18,6 +18,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from contract.marks import DIGITAL_SOURCE_TYPE
+from contract.records import is_date
 from midi_save.publishing import words
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import SiteFile
@@ -57,7 +58,7 @@ def description(entry: Entry) -> str:
     instruments = ", ".join(entry.instruments)
     facts = f"{entry.key}, {entry.metre}, {entry.tempo:.0f} quarter notes a minute"
     origin = ""
-    if entry.continued_from and words.is_date(entry.continued_from):
+    if entry.continued_from and is_date(entry.continued_from):
         origin = f", takes up the motif of {words.long_date(entry.continued_from)}"
     return (
         f"A {entry.style} piece for {instruments}: {facts}{origin}. "

@@ -22,12 +22,12 @@ from contract.checks import (
     require_text_or_none,
 )
 from contract.errors import PieceError, TokensError
+from contract.records import is_date
 from midi_save.publishing.entry import Entry
 from midi_save.publishing.files import FOR_EVER, SiteFile
 from midi_save.publishing.picture import roll_png
 from midi_save.publishing.roll import Sections, roll_svg
 from midi_save.publishing.score import Score, read_score
-from midi_save.publishing.words import is_date
 from music.features import TICKS_PER_QUARTER, Music
 from music.harmony import key_of
 

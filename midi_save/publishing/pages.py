@@ -28,6 +28,7 @@ from markupsafe import Markup
 
 from contract.errors import SiteError
 from contract.marks import DIGITAL_SOURCE_TYPE
+from contract.records import is_date
 from midi_save.publishing import feeds, place, words
 from midi_save.publishing.entry import Entry, with_plain_text
 from midi_save.publishing.files import FOR_EVER, SiteFile
@@ -71,7 +72,7 @@ class Pages:
             *(words.file_name, prime),
         )
         environment.filters.update({function.__name__: function for function in written})
-        environment.tests["date"] = words.is_date
+        environment.tests["date"] = is_date
         environment.globals.update(
             site=site, place=place, assets=self._names, digital_source_type=DIGITAL_SOURCE_TYPE
         )

@@ -31,13 +31,13 @@ from contract.checks import (
 from contract.errors import EventError, TokensError
 from contract.field import short
 from contract.objects import Bucket
+from contract.records import is_date
 from contract.request import REBUILD, WITHOUT_EFFECT
 from midi_save.publishing.bank import Bank
 from midi_save.publishing.pages import Pages
 from midi_save.publishing.place import Model, Site, SoundBank
 from midi_save.publishing.publish import Publisher
 from midi_save.publishing.sounding import Sounds
-from midi_save.publishing.words import is_date
 
 MOST_TOLD = 20  # damaged days: a state of the state machine holds 256 KiB
 TEMPLATES = Path(__file__).resolve().parents[2] / "site"

@@ -51,14 +51,6 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
-def is_date(text: str) -> bool:
-    """Whether it is a day, as in "2026-11-07"."""
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
 def file_name(name: str) -> str:
     """A name for a file: the name itself if it is a plain word, else something that tells it apart.
 

@@ -73,15 +73,24 @@ def test_the_opening_motif_of_yesterday_is_taken_up(yesterday: Composer) -> None
     assert today["ids"] != made(job(duration_s=20, prompt="fresh"))["ids"]
 
 
-def test_ids_behind_the_motif_are_not_looked_at(lambda_composer: Composer, s3: Any) -> None:
+def test_ids_behind_the_motif_are_not_looked_at(
+    lambda_composer: Composer, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever follows the opening costs nothing: hostile ids took half a minute."""
-    bodies = []
+    bodies, looked_at, look = [], [], lambda_composer.check
+
+    def check(ids: Sequence[int], where: str) -> None:
+        looked_at.append(len(ids))
+        look(ids, where)
+
+    monkeypatch.setattr(lambda_composer, "check", check)
     for later in ([], ids_of_bars([TUNE[0]] * 50_000)[:240_000]):
         store_yesterday(lambda_composer, s3, [*ids_of_bars([*TUNE, *TUNE]), *later], "2026-03-01")
         began = time.process_time()
         bodies.append(made(job(duration_s=5))["motif_ids"])
         assert time.process_time() - began < 4
     assert bodies[0] == bodies[1] == ids_of_bars(TUNE)
+    assert 0 < max(looked_at) <= MOST_MOTIF_IDS + 1
 
 
 def test_a_motif_that_finds_no_place_is_not_said_to_be_taken_up(
