@@ -108,7 +108,7 @@ class Run:
             self.model.load_state_dict(start_from.state_dict())
         self.model.to(device)
         self._bfloat16 = fast_bfloat16(device) and not config.float32
-        self.optimizers = make_optimizers(self.model)
+        self.optimizers = make_optimizers(self.model, bfloat16=self._bfloat16)
         self._rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.step, self.spent_s = 0, 0.0
         self._facts = facts_of_run(model_config, config, dataset.sha256())
@@ -238,8 +238,12 @@ def steps_within(
     config: TrainConfig,
     *,
     compile_model: bool = True,
+    clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """How many steps take ``minutes`` here, measured on a few with short and with whole windows."""
+    """How many steps take ``minutes`` of ``clock`` here.
+
+    Measured on a few steps with short windows and a few with whole ones.
+    """
     step_loss = torch.compile(summed_loss, dynamic=False) if compile_model else summed_loss
     with tempfile.TemporaryDirectory() as scratch:
         run = Run(dataset, model_config, config, Path(scratch) / "model.pt")
@@ -247,10 +251,10 @@ def steps_within(
         for first in (0, config.steps - 4):
             run.step = first
             run.one_step(step_loss)  # compiles
-            began = time.monotonic()
+            began = clock()
             for _ in range(3):
                 run.one_step(step_loss)
-            took.append((time.monotonic() - began) / 3)
+            took.append((clock() - began) / 3)
     short, whole = took
     steps = [max(1, int(60 * minutes / (config.short_share * (short - whole) + whole)))]
     if distributed.is_initialized():
