@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from music.form import LastChord
-from music.harmony import key_profiles
+from music.harmony import LAST_S, key_heard
 from music.tracker import BAR, DURATION, EOS, PITCH, POSITION, MusicState, Vocabulary
 
-KEY_NOTES = 100  # so many last notes count twice when the key is determined
 ONSETS = 24  # so many last onsets show the register of the bass and the number of voices
 OUTSIDE = 8.0  # nats that notes outside the last chord lose, and durations that do not fit it
 NEVER = 32.0  # nats that ids lose which are to be chosen only if nothing else is possible
@@ -41,8 +40,7 @@ class Ending:
         self._pitches = vocabulary.lowest_pitch + np.arange(self._last - self._first)
         self._ticks = np.array(vocabulary.value[self._durations])
         self._chord = last
-        self._all = [0.0] * 12  # ticks of each pitch class in the whole piece
-        self._recent: deque[tuple[int, int]] = deque(maxlen=KEY_NOTES)  # (pitch class, ticks)
+        self._notes: list[tuple[int, int, int]] = []  # (tick, ticks of length, pitch)
         self._lows: deque[int] = deque(maxlen=ONSETS)  # the lowest pitch of each onset
         self._voices: deque[int] = deque(maxlen=ONSETS)  # how many pitches sound at each onset
         self._by_program: dict[int, deque[int]] = {}  # the last 12 pitches of each program
@@ -51,8 +49,7 @@ class Ending:
 
     def strike(self, pitch: int, ticks: int, state: MusicState) -> None:
         """Takes a note as its MIDI pitch and its duration, and the state after it."""
-        self._all[pitch % 12] += ticks
-        self._recent.append((pitch % 12, ticks))
+        self._notes.append((state.tick, ticks, pitch))
         pitches = self._by_program.get(state.program)
         if pitches is None:
             pitches = self._by_program[state.program] = deque(maxlen=12)
@@ -65,19 +62,18 @@ class Ending:
             self._lows[-1] = pitch
         self._voices[-1] = state.sounding.bit_count()
 
-    def settle_key(self) -> None:
+    def settle_key(self, state: MusicState, left: int) -> None:
         """Determines the key from the notes so far, once: later calls do not change it.
 
-        The shares of the pitch classes in the whole piece and in its last notes are added, as in
-        `music.harmony.key_of`.
+        It is the key that `music.harmony.key_of` will find in the whole piece, as far as that can
+        be told: the degrees of planned last chords count from there. So what is heard of the
+        piece's last 20 s counts twice, and those end with the ``left`` bars that are still to come.
         """
-        if self._key is None and self._recent:
-            recent = np.zeros(12)
-            for pitch_class, ticks in self._recent:
-                recent[pitch_class] += ticks
-            heard = np.array(self._all)
-            shares = heard / heard.sum() + recent / recent.sum()
-            self._key = int((key_profiles() @ shares).argmax())
+        if self._key is None and self._notes:
+            end = state.bar_tick + left * state.bar_ticks
+            begin = end - LAST_S / state.seconds_per_tick
+            onset, duration, pitch = np.array(self._notes, np.int64).T
+            self._key = key_heard(onset, duration, pitch, begin)
 
     def lean(self, logits: NDArray[np.float32], state: MusicState, left: int) -> bool:
         """Changes ``logits`` [vocabulary] in the last `LAST_BARS` bars of a piece.

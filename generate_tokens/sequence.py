@@ -106,7 +106,7 @@ class TokenSequence:
         if self._duration_s is not None and kind in (BAR, TIMESIG, TEMPO):
             self.left = state.bars_left(self._duration_s)
             if self.left is not None and self.left <= LAST_BARS:
-                self.ending.settle_key()
+                self.ending.settle_key(state, self.left)
         # The model is told 0 for unknown, and 1 also in bars after the last planned one.
         self._recorder.record(state, 0 if self.left is None else max(1, self.left))
 

@@ -157,13 +157,20 @@ def key_of(music: Music) -> int:
     piece that ends in another key than it was in before gets the last key only if that key is heard
     clearly. (Krumhansl 1990, Cognitive Foundations of Musical Pitch, chapter 4.)
     """
-    end = music.onset + music.duration
-    begin = int(end.max()) - round(LAST_S / seconds_per_tick(music))
-    late = np.maximum(end - np.maximum(music.onset, begin), 0)  # ticks of each note after ``begin``
+    begin = int((music.onset + music.duration).max()) - round(LAST_S / seconds_per_tick(music))
+    return key_heard(music.onset, music.duration, music.pitch, begin)
+
+
+def key_heard(onset: IntArray, duration: IntArray, pitch: IntArray, begin: float) -> int:
+    """`key_of` notes, int64 [notes] each, whose last 20 s begin at ``begin``, in their ticks.
+
+    If none sounds after ``begin``, the key is that of the whole.
+    """
+    late = np.maximum(onset + duration - np.maximum(onset, begin), 0)  # ticks after ``begin``
     shares = np.zeros(12)
-    for length in (music.duration, late):
-        counts = np.bincount(music.pitch % 12, weights=length, minlength=12)
-        shares += counts / counts.sum()
+    for length in (duration, late):
+        counts = np.bincount(pitch % 12, weights=length, minlength=12)
+        shares += counts / max(1, counts.sum())
     return int((key_profiles() @ shares).argmax())
 
 

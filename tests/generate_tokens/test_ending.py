@@ -130,6 +130,19 @@ def test_a_piece_that_ends_on_another_degree_has_the_triad_of_its_scale_there(
         assert min(last) % 12 == triad[0] == (tonic[0] + degree) % 12
 
 
+def test_the_key_is_that_of_the_last_20_s_however_many_notes_a_part_of_them_has(
+    composer: Composer,
+) -> None:
+    c_major = [line(*((0, pitch, 48) for pitch in chord)) for chord in CADENCES[0, 4, 7][:1] * 3]
+    d_major = line(*((tick, p, 2) for tick in range(0, 48, 2) for p in (50, 62, 66, 69, 74)))
+    request = request_for(composer, duration_s=BARS * 4 * 60 / 122.99)  # under 20 s
+    begun = [*joined(piece_of_bars([*c_major, d_major])), VOCABULARY.ranges[BAR][0]]
+    for seed in range(6):
+        sequence = ended(composer, request, begun, planned(BARS, LastChord(0, 48)), seed)
+        last = [p for tick, p, _ in notes_of(sequence.body) if tick == 48 * (BARS - 1)]
+        assert min(last) % 12 == 0
+
+
 def test_nothing_that_is_struck_in_the_last_bars_is_held_into_the_last_chord(
     composer: Composer,
 ) -> None:
@@ -209,7 +222,7 @@ def leant(composer: Composer, bars: Sequence[list[Note]], left: int) -> tuple[bo
     sequence = composer.beginning.sequence(request_for(composer), None)
     for token in joined(piece_of_bars(bars)):
         sequence.append(token)
-    sequence.ending.settle_key()
+    sequence.ending.settle_key(sequence.state, left)
     logits = np.zeros(VOCABULARY.size, np.float32)
     return sequence.ending.lean(logits, sequence.state, left), logits
 
