@@ -94,8 +94,9 @@ TABLE = {
     f"{EVALUATE} --plot /proc/no/a.png": "--plot: /proc/no cannot be written",
     f"{EVALUATE} --plot a.txt": "--plot: a.txt must end in .png",
     f"{EVALUATE} --bundle empty": "--bundle: empty/model.onnx is missing",
-    "training.evaluation.baseline --data midi --dataset half.npz": "--dataset: half.npz is damaged",
-    "training.evaluation.baseline --data midi --cpu-minutes inf": "--cpu-minutes: must be a number",
+    "benchmarks.original --data midi --dataset half.npz": "--dataset: half.npz is damaged",
+    "benchmarks.original --data midi --cpu-minutes inf": "--cpu-minutes: must be a number",
+    "benchmarks.original --data midi --dataset good.npz --heads 3": "--channels 34 must be a mult",
     "training.evaluation.piano_roll picture.png a.png": "midi: picture.png is damaged, or is not",
 }
 

@@ -1,18 +1,14 @@
-"""Our pieces in the original project's tokens, for the control experiment of `baseline.py`.
+"""Our pieces in the original project's tokens, for `original.py`.
 
 These are miditok's Structured: five tokens a note (TimeShift, Program, Pitch, Velocity, Duration),
 eight positions a beat, no bars, metres or tempo. Takes the scores that `dataset.py` cleans and the
-split that it made, and refuses other pieces. Depends on neither models nor torch, which each worker
-process would have to import.
+split that it made, and refuses other pieces. Depends on neither models nor torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,13 +16,12 @@ from pathlib import Path
 import numpy as np
 from miditok import Structured, TokenizerConfig
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from midi_save.reading import read_score
 from training.data.archive import Source, find_all
-from training.data.dataset import FEW_FILES
 from training.data.held_out import require_test
 from training.data.piece import read_piece
+from training.evaluation.workers import Workers
 
 EVALUATED_SECONDS = 60.0  # as in windows.py, which imports torch
 TOKENS_PER_NOTE = 5
@@ -74,8 +69,7 @@ class Corpus:
     """All pieces end to end, each ``BOS ... EOS``.
 
     ids int16 [N]; starts int64 [pieces + 1]; minutes int64 [pieces]: how many tokens after BOS
-    belong to notes that begin in the piece's first minute; validation and test bool [pieces];
-    styles and collections str [pieces].
+    belong to notes that begin in the piece's first minute; validation and test bool [pieces].
     """
 
     ids: NDArray[np.int16]
@@ -83,8 +77,6 @@ class Corpus:
     minutes: NDArray[np.int64]
     validation: NDArray[np.bool_]
     test: NDArray[np.bool_]
-    styles: NDArray[np.str_]
-    collections: NDArray[np.str_]
 
     @property
     def sha256(self) -> str:
@@ -97,8 +89,10 @@ class Corpus:
         return self.validation | self.test
 
 
-def encode_piece(source: Source) -> tuple[list[int], int] | None:
-    """Ids, and how many are of the first minute; None for a file that `dataset.py` leaves out.
+def encode_piece(source: Source) -> tuple[NDArray[np.int16], int] | None:
+    """Ids from BOS to EOS, and how many after BOS are of the first minute.
+
+    None for a file that `dataset.py` leaves out.
 
     Raises:
         ValueError: the tokenizer wrote something else than five tokens a note.
@@ -115,11 +109,13 @@ def encode_piece(source: Source) -> tuple[list[int], int] | None:
         raise ValueError(f"{source.path}: {len(encoded.ids)} tokens for {len(onsets)} notes")
     share = min(1.0, EVALUATED_SECONDS / piece.seconds)
     notes = int(np.searchsorted(onsets, share * onsets[-1], side="right"))
-    return [int(i) for i in encoded.ids], TOKENS_PER_NOTE * notes
+    tokenizer = original_tokenizer()
+    ids = [tokenizer["BOS_None"], *map(int, encoded.ids), tokenizer["EOS_None"]]
+    return np.array(ids, np.int16), TOKENS_PER_NOTE * notes
 
 
-def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
-    """The pieces of ``dataset`` in the original project's tokens.
+def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path, workers: int = 1) -> Corpus:
+    """The pieces of ``dataset`` in the original project's tokens, read by ``workers`` processes.
 
     They are kept in the file ``cached``, since reading them takes minutes.
 
@@ -136,51 +132,31 @@ def read_corpus(folders: Sequence[Path], dataset: Path, cached: Path) -> Corpus:
             if str(arrays["digest"]) == digest:
                 return Corpus(**{k: arrays[k] for k in Corpus.__dataclass_fields__})
     sources = find_all(folders)
-    encoded = _encode_all(sources)
+    with Workers(workers) as pool:
+        encoded = pool.map(encode_piece, sources, "reading MIDI", "file")
     kept = [(s, e) for s, e in zip(sources, encoded, strict=True) if e is not None]
     if [source.path.name for source, _ in kept] != names.tolist():
         raise ValueError(
             f"--data holds {len(kept)} usable pieces, other than the {len(names)} of {dataset}: "
             "give the folders that the data set was made of, or make it again"
         )
-    tokenizer = original_tokenizer()
-    pieces = [[tokenizer["BOS_None"], *ids, tokenizer["EOS_None"]] for _, (ids, _) in kept]
     corpus = Corpus(
-        ids=np.concatenate([np.array(piece, np.int16) for piece in pieces]),
-        starts=np.cumsum([0, *(len(piece) for piece in pieces)]),
+        ids=np.concatenate([ids for _, (ids, _) in kept]),
+        starts=np.cumsum([0, *(len(ids) for _, (ids, _) in kept)]),
         minutes=np.array([minute for _, (_, minute) in kept]),
         validation=validation,
         test=test,
-        styles=np.array([source.style for source, _ in kept]),
-        collections=np.array([source.collection for source, _ in kept]),
     )
     np.savez(cached, digest=np.array(digest), **vars(corpus))
     return corpus
 
 
-def _encode_all(sources: list[Source]) -> list[tuple[list[int], int] | None]:
-    progress = tqdm(total=len(sources), desc="reading MIDI", unit="file", disable=None)
-    encoded = []
-    with progress:
-        if len(sources) < FEW_FILES:
-            for source in sources:
-                encoded.append(encode_piece(source))
-                progress.update()
-            return encoded
-        # Spawned, not forked, as in dataset.py: a forked process would hang on torch's locks.
-        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-            for piece in pool.map(encode_piece, sources, chunksize=16):
-                encoded.append(piece)
-                progress.update()
-    return encoded
-
-
 def minute_windows(
     corpus: Corpus, context: int, held_out: NDArray[np.bool_]
-) -> list[tuple[int, NDArray[np.int64], int]]:
+) -> list[tuple[NDArray[np.int64], int]]:
     """Windows over the first minute of each piece of ``held_out``, bool [pieces].
 
-    Each is (piece, ids [up to context + 1], first target that counts). As in `windows.py`, windows
+    Each is (ids [up to context + 1], first target that counts). As in `windows.py`, windows
     overlap by half, each target counts once, and the target after the minute (EOS in a shorter
     piece) counts too.
     """
@@ -190,7 +166,7 @@ def minute_windows(
         ids = corpus.ids[first : first + corpus.minutes[piece] + 2].astype(np.int64)
         begin = counted = 0
         while True:
-            windows.append((int(piece), ids[begin : begin + context + 1], counted))
+            windows.append((ids[begin : begin + context + 1], counted))
             if begin + context + 1 >= len(ids):
                 break
             begin, counted = begin + context // 2, context - context // 2
