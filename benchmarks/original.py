@@ -236,9 +236,9 @@ def nats_per_note(
         row = torch.from_numpy(ids)
         losses = functional.cross_entropy(model(row[None, :-1])[0], row[1:], reduction="none")
         counts, targets = losses[counted:].double().numpy(), ids[1 + counted :]
-        nats += counts.sum()
-        velocities += counts[is_velocity[targets]].sum()
-        notes += is_pitch[targets].sum()
+        nats += float(counts.sum())
+        velocities += float(counts[is_velocity[targets]].sum())
+        notes += int(is_pitch[targets].sum())
     return {
         "pieces": int(held_out.sum()),
         "nats_per_note": round(nats / max(notes, 1), 4),
