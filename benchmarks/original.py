@@ -249,7 +249,10 @@ def nats_per_note(
 def decode(
     model: OriginalModel, config: OriginalConfig, graph: Path, count: int, seconds: float, seed: int
 ) -> tuple[list[list[int]], dict[str, Any]]:
-    """Samples ``count`` pieces of ``seconds`` from ``graph``, which is written; also its cost."""
+    """Samples ``count`` pieces of ``seconds`` from ``graph``, which is written; also its cost.
+
+    They must be long enough to fill a window.
+    """
     ids = torch.ones(1, 8, dtype=torch.int64)
     tokens = torch.export.Dim("tokens", min=1, max=config.context)
     export_onnx(model, (ids,), ({1: tokens},), (["ids"], ["logits"]), graph)
@@ -267,7 +270,7 @@ def decode(
     facts = json.loads(done.stdout)
     pieces = facts.pop("pieces")
     facts["gb_s_per_three_minutes"] = 180 / facts["music_s_per_cpu_s"] * VCPU_GB
-    facts = {name: value and round(value, 2) for name, value in facts.items()}
+    facts = {name: round(value, 2) for name, value in facts.items()}
     return pieces, {**facts, "file_bytes": graph.stat().st_size}
 
 

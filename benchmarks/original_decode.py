@@ -1,9 +1,10 @@
 """Samples from the model of `original.py` as the original project does, and measures that.
 
 For each token the whole window is computed anew, by ONNX Runtime on one thread, and the token is
-drawn from the whole distribution: temperature 1, no mask, no cut-off. `original.py` starts this
-module as a process of its own, which imports neither torch nor miditok, so that its memory is what
-a Lambda function would need. It reads one JSON object, `Task`, and prints another one, `measure`'s.
+drawn from the whole distribution: temperature 1, no cut-off, no mask but for EOS, as the original
+project's stream has no ends. `original.py` starts this module as a process of its own, which
+imports neither torch nor miditok, so that its memory is what a Lambda function would need. It reads
+one JSON object, `Task`, and prints another one, `measure`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ class Task:
 
 @dataclass
 class Speed:
-    """Tokens and the CPU seconds that they took, by whether the window was full."""
+    """Tokens drawn; of these with a full window, as the original's always is, and CPU seconds."""
 
-    tokens: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
-    cpu_s: dict[bool, float] = field(default_factory=lambda: {False: 0.0, True: 0.0})
+    tokens: int = 0
+    full_tokens: int = 0
+    full_cpu_s: float = 0.0
 
 
 def sample(
@@ -58,22 +60,20 @@ def sample(
 ) -> tuple[list[int], float]:
     """One piece, and how many seconds it lasts: less than wanted if its time stood still.
 
-    The model sees the last ``context`` tokens before each one that is drawn. After an EOS the
-    window begins again with BOS, and the piece continues.
+    The model sees the last ``context`` tokens before each one that is drawn.
     """
     window, piece, reached = [task.bos], list[int](), 0.0
     wanted = task.seconds * SAMPLE_QPM / 60
     for _ in range(math.ceil(task.seconds * MOST_TOKENS_PER_S)):
-        full = len(window) == task.context
         began = time.process_time()
         logits = logits_of(np.array(window)).astype(np.float64)
+        logits[task.eos] = -np.inf
         sums = np.exp(logits - logits.max()).cumsum()
         token = int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
-        speed.cpu_s[full] += time.process_time() - began
-        speed.tokens[full] += 1
-        if token == task.eos:
-            window = [task.bos]
-            continue
+        speed.tokens += 1
+        if len(window) == task.context:
+            speed.full_cpu_s += time.process_time() - began
+            speed.full_tokens += 1
         window = [*window, token][-task.context :]
         reached += task.beats[token]
         if reached >= wanted:
@@ -99,12 +99,13 @@ def measure(task: Task) -> dict[str, Any]:
         pieces.append(ids)
         music_s += lasts_s
     status = Path("/proc/self/status").read_text()
-    cpu_s = sum(speed.cpu_s.values())
+    tokens_per_s = speed.full_tokens / speed.full_cpu_s
+    tokens_per_music_s = speed.tokens / music_s
     return {
         "pieces": pieces,
-        "tokens_per_s": speed.tokens[True] / speed.cpu_s[True] if speed.tokens[True] else None,
-        "tokens_per_music_s": sum(speed.tokens.values()) / music_s,
-        "music_s_per_cpu_s": music_s / cpu_s,
+        "tokens_per_s": tokens_per_s,
+        "tokens_per_music_s": tokens_per_music_s,
+        "music_s_per_cpu_s": tokens_per_s / tokens_per_music_s,
         "peak_mb": int(status.partition("VmHWM:")[2].split()[0]) / 1024,
     }
 

@@ -254,21 +254,34 @@ TASK = Task("", 4, BOS, EOS, beats_of_ids().tolist(), count=1, seconds=4, seed=0
 
 
 def one_note_a_beat(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Logits of always the same five tokens, after which the piece ends."""
+    """Logits of always the same five tokens; after them an end is likelier than the next note."""
+    following = dict(pairwise([*ORDER[:-1], ORDER[1]]))
     logits = np.full(TINY.vocabulary, -100, np.float32)
-    logits[dict(pairwise(ORDER))[int(ids[-1])]] = 100
+    logits[following[int(ids[-1])]] = 100
+    logits[EOS] = 150 if ids[-1] == ORDER[-2] else -100
     return logits
 
 
-def test_a_sampled_piece_goes_on_after_an_end_and_stops_in_time() -> None:
+def test_a_sampled_piece_has_no_end_but_the_wanted_one() -> None:
     speed = Speed()
     piece, lasts_s = sample(one_note_a_beat, TASK, np.random.default_rng(0), speed)
     (track,) = original_tokenizer().decode(piece).tracks
     assert [note.start for note in track.notes] == [8 * beat for beat in range(1, 8)]
     assert lasts_s == 4
-    # Seven times five tokens and an EOS, and the TimeShift that ends it. The window has four tokens
-    # after three of them, so it is full before the fourth, the fifth and the EOS.
-    assert speed.tokens == {True: 7 * 3, False: 7 * 3 + 1}
+    # Seven times five tokens, and the TimeShift that ends it; before three the window wasn't full.
+    assert (speed.tokens, speed.full_tokens) == (36, 33)
+
+
+def test_the_model_sees_the_last_tokens_only() -> None:
+    seen: list[list[int]] = []
+
+    def spied(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        seen.append(ids.tolist())
+        return one_note_a_beat(ids)
+
+    piece, _ = sample(spied, TASK, np.random.default_rng(0), Speed())
+    whole = [BOS, *piece]
+    assert seen == [whole[max(0, i - 4) : i] for i in range(1, 37)]
 
 
 def test_a_piece_whose_time_stands_still_ends() -> None:
@@ -304,8 +317,9 @@ def test_the_exported_graph_samples_what_the_model_would(corpus: Corpus, tmp_pat
     speed = Speed()
     expected = [sample(logits_of, task, np.random.default_rng([1, i]), speed)[0] for i in (0, 1)]
     assert pieces == expected and pieces[0] != pieces[1]
-    assert cost["tokens_per_music_s"] == pytest.approx(sum(speed.tokens.values()) / 80, abs=0.01)
-    assert speed.tokens[True] and cost["tokens_per_s"] > 0
+    assert cost["tokens_per_music_s"] == pytest.approx(speed.tokens / 80, abs=0.01)
+    rate = cost["tokens_per_s"] / cost["tokens_per_music_s"]
+    assert cost["music_s_per_cpu_s"] == pytest.approx(rate, rel=0.01) and speed.full_tokens
     three_minutes = 180 / cost["music_s_per_cpu_s"] * 1769 / 1024
     assert cost["gb_s_per_three_minutes"] == pytest.approx(three_minutes, rel=0.05, abs=0.01)
     assert cost["file_bytes"] > 4 * sum(p.numel() for p in model.parameters())
@@ -321,7 +335,7 @@ def test_the_command_ends_with_its_figures(
 ) -> None:
     arguments = (
         f"--data {archive} --dataset {saved} --weights {tmp_path}/b/m.pt --cpu-minutes 0.002 "
-        f"--channels 16 --layers 1 --workers 1 --samples {tmp_path}/out --count 2 --seconds 2 "
+        f"--channels 16 --layers 1 --workers 1 --samples {tmp_path}/out --count 2 --seconds 60 "
         f"--out {tmp_path}/facts.json"
     )
     monkeypatch.setattr(sys, "argv", ["original.py", *arguments.split()])
