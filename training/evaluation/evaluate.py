@@ -213,6 +213,7 @@ def evaluate(
     workers: int | None = None,
     styles: str = STYLE_CHOICES[0],
     sets: int = 1,
+    predict: bool = True,
 ) -> Report:
     """Evaluates a bundle, or with ``generated`` a folder of MIDI that some other system made.
 
@@ -226,6 +227,7 @@ def evaluate(
         styles: of the composed pieces: "real", in the proportions of the real ones, or "even",
             all of the bundle's in turn.
         sets: how many sets of generated pieces the two-sample test compares with the real ones.
+        predict: whether the bundle also predicts the real pieces (nats per note).
 
     Raises:
         EvaluationError: nothing to evaluate. BundleError: a bundle that cannot be used.
@@ -239,7 +241,7 @@ def evaluate(
     chosen = {**(sampling or {}), "duration_s": seconds}
     with Workers(workers or os.cpu_count() or 1) as pool:
         real, sources, skipped = _measured_folder(real_folder, seconds, pool)
-        nats = _nats(bundle, sources, pool) if bundle is not None else {}
+        nats = _nats(bundle, sources, pool) if bundle is not None and predict else {}
         made: list[Measured] = []
         failed: list[tuple[str, str]] = []
         if generated is not None:
