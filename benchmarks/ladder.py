@@ -84,19 +84,22 @@ def trained(size: str, cpu_minutes: float, dataset: Dataset, folder: Path) -> di
     """
     checkpoint = folder / f"{size}-{cpu_minutes:g}.pt"
     config, recipe = config_of(size), TrainConfig(tokens=TOKENS)
+    begun = 0
     if checkpoint.exists():
-        steps = load_checkpoint(checkpoint)[1]["steps"]
+        saved = load_checkpoint(checkpoint)[1]
+        steps, begun = saved["steps"], saved["step"]
     else:
         steps = steps_within(cpu_minutes, dataset, config, recipe, clock=time.process_time)
     recipe = TrainConfig(tokens=TOKENS, steps=steps)
     began = time.process_time()
     model = train(dataset, config, recipe, checkpoint)
-    spent_s = time.process_time() - began
+    if begun < steps:  # what was done before an interruption took as long a step
+        cpu_minutes = (time.process_time() - began) / 60 * steps / (steps - begun)
     windows = Windows(dataset, VOCABULARY, config.context)
     return {
         "size": size,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "cpu_minutes": round(spent_s / 60, 1),
+        "cpu_minutes": round(cpu_minutes, 1),
         "tokens": steps * TOKENS,
         "nats": round(nats_per_note(model, windows, np.flatnonzero(dataset.validation)), 4),
     }

@@ -24,7 +24,7 @@ from benchmarks.decode_forms import MOST_STEPS, Released
 from benchmarks.ladder import SIZES, untrained
 from contract.bundle import MODEL_FILE, Bundle, read_manifest
 from contract.request import parse_request
-from generate_tokens.compose import Composer
+from generate_tokens.compose import Composer, Composition
 from generate_tokens.decoder import Decoder
 from training.model.archive_facts import NO_FACTS
 from training.model.weights import WEIGHTS_FILE, load_weights
@@ -44,7 +44,7 @@ import boto3
 import generate_tokens.handler
 from contract.bundle import Bundle
 from contract.request import parse_request
-from generate_tokens.compose import Composer
+from generate_tokens.compose import Composer, Composition
 bundle = Bundle.load(Path(sys.argv[1]))
 composer = Composer(bundle)
 ready_s = time.process_time()
@@ -56,24 +56,18 @@ print(json.dumps({"cold_cpu_s": round(ready_s, 2), "memory_mb": round(most_kb / 
 """
 
 
-def density(composer: Composer) -> float:
-    """Tokens a second of music in pieces of four candidates, of all styles in turn."""
-    styles, made = list(composer.bundle.styles), []
-    for seed in range(MUSIC_PIECES):
-        event = {"style": styles[seed % len(styles)], "seed": seed, "duration_s": MUSIC_S}
-        request = parse_request({**event, "candidates": 4}, composer.bundle, "2000-01-01")
-        made.append(composer.compose(request, [], [], 1e9))
-    return round(sum(len(piece.ids) for piece in made) / sum(piece.music_s for piece in made), 1)
-
-
-def composed(composer: Composer, seed: int, seconds: float, candidates: int) -> tuple[float, ...]:
-    """CPU seconds, sampled tokens and seconds of music of a piece."""
+def composed(composer: Composer, seed: int, seconds: float, candidates: int) -> Composition:
+    """A whole piece; the styles take turns by seed."""
     styles = list(composer.bundle.styles)
     event = {"style": styles[seed % len(styles)], "seed": seed, "duration_s": seconds}
     request = parse_request({**event, "candidates": candidates}, composer.bundle, "2000-01-01")
-    began = time.process_time()
-    made = composer.compose(request, [], [], 1e9)
-    return time.process_time() - began, made.sampled, made.music_s
+    return composer.compose(request, [], [], 1e9)
+
+
+def density(composer: Composer) -> float:
+    """Tokens a second of music, in pieces of four candidates."""
+    made = [composed(composer, seed, MUSIC_S, 4) for seed in range(MUSIC_PIECES)]
+    return round(sum(len(piece.ids) for piece in made) / sum(piece.music_s for piece in made), 1)
 
 
 class Rung:
@@ -96,9 +90,13 @@ class Rung:
         for _ in self._form.decode(SONG_TOKENS):
             pass
         self._rates["sliding"].append(SONG_TOKENS / (time.process_time() - began))
-        made = [composed(self._composer, turn, PIECE_S, n) for n in self._candidates]
-        self._rates["composing"].append(made[0][1] / made[0][0])
-        self._spent_s.append([cpu_s for cpu_s, *_ in made])
+        spent_s, sampled = [], []
+        for n in self._candidates:
+            began = time.process_time()
+            sampled.append(composed(self._composer, turn, PIECE_S, n).sampled)
+            spent_s.append(time.process_time() - began)
+        self._rates["composing"].append(sampled[0] / spent_s[0])
+        self._spent_s.append(spent_s)
 
     def round_on_two_cores(self) -> None:
         for decoder, took in zip(self._decoders, (self._one_core, self._two_cores), strict=True):
@@ -155,10 +153,9 @@ def measure_speed(released: Bundle, rounds: int) -> dict[str, Any]:
             for rung in rungs:
                 rung.round_on_two_cores()
         rows = [rung.facts() for rung in tqdm(rungs, desc="cold starts", disable=None)]
-    tokens_per_music_s = density(Composer(released))
     read = reader(MEMORY_BYTES)
     return {
-        "tokens_per_music_s": tokens_per_music_s,
+        "tokens_per_music_s": density(Composer(released)),
         "memory_gb_per_s": round(max(read() for _ in range(rounds)) / 1e9, 1),
         "rows": rows,
     }

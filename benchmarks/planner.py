@@ -40,8 +40,12 @@ DAYS = 30
 EPOCHS = 4  # an archive can be read about so often as if it were new (arXiv:2305.16264)
 RUNS = 200  # of the bootstrap
 POINT = ("parameters", "tokens", "nats")  # the columns that the curve is fitted to
-
-
+# Decayed stretches of the long run before the released one, in these columns (LOG.md).
+EARLIER = (
+    (2_190_000, 66_500_000, 1.870),
+    (2_190_000, 80_000_000, 1.829),
+    (1_911_360, 107_102_208, 1.7919),
+)
 LAPTOP_CORES = 8
 PARALLEL = 0.85  # of the cores' sum, with a process for each (torch.distributed.run)
 # Operations a second in training, and tokens a second that even the smallest model does not pass.
@@ -104,6 +108,12 @@ def fitted(points: Sequence[Mapping[str, Any]], seed: int = 0) -> Curve:
     drawn = [fit(rng.choice(everything, len(points)), best) for _ in range(RUNS)]
     off = predicted(best[None], columns[0], columns[1])[0] - columns[2]
     return Curve(np.array([best, *drawn]), float(np.sqrt((off**2).mean())))
+
+
+def curve_of(table: Table) -> Curve:
+    """The curve through the table's trained models and all releases of the long run."""
+    earlier = [dict(zip(POINT, point, strict=True)) for point in EARLIER]
+    return fitted([*table["trained"], *earlier, table["released"]])
 
 
 def speedup(row: Mapping[str, Any], memory_mb: float) -> float:
@@ -195,11 +205,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of `plans`. ``train_on`` and ``hours``: the training that there is time for."""
+    """What is asked of `plans`. ``train_on`` and ``hours``: the training that there is time for.
+
+    Without ``budget_usd`` a quality may cost what it costs, and nothing else may cost anything.
+    """
 
     minutes_per_day: float = 3.0
     pieces_per_day: float = 1.0
-    budget_usd: float = 0.0
+    budget_usd: float | None = None
     nats: float | None = None
     train_on: str = "laptop"
     hours: float = math.inf
@@ -207,12 +220,18 @@ class Wish:
     architecture: str = "x86_64"
     extrapolate: bool = False
 
+    @property
+    def most_usd(self) -> float:
+        if self.budget_usd is None:
+            return 0.0 if self.nats is None else math.inf
+        return self.budget_usd
+
 
 def plans(table: Table, curve: Curve, wish: Wish) -> list[Plan]:
     """All plans that keep to the wish, the best first.
 
-    A budget alone asks for the best quality, ``nats`` for the lowest price at that quality; among
-    plans as good as that, the one with more candidates, then the shortest training, comes first.
+    A budget alone asks for the best quality, and then for the most candidates. ``nats`` asks for
+    the lowest price at that quality, then the fewest GB-seconds, then the shortest training.
     """
     trained = {row["size"] for row in table["trained"]}
     music_s = 60 * wish.minutes_per_day / wish.pieces_per_day
@@ -233,7 +252,7 @@ def plans(table: Table, curve: Curve, wish: Wish) -> list[Plan]:
         for candidates in map(int, row["cost_of_candidates"]):
             cost = cost_of(table, row, music_s, candidates)
             usd = cost.month_usd(wish.pieces_per_day * DAYS, wish.architecture)
-            if cost.composing_s > CALLS * CALL_S or usd > wish.budget_usd:
+            if cost.composing_s > CALLS * CALL_S or usd > wish.most_usd:
                 continue
             hours = training_hours(table, n, tokens)
             nats = curve.nats(n, tokens)
@@ -247,11 +266,12 @@ def told(table: Table, curve: Curve, wish: Wish, found: Sequence[Plan]) -> list[
     """The lines that answer a wish: the best plan, what else there is, and all assumptions."""
     length_s = 60 * wish.minutes_per_day / wish.pieces_per_day
     month = wish.pieces_per_day * DAYS
-    at = f"at {wish.nats:g} nats a note or fewer, " if wish.nats is not None else ""
-    lines = [
-        f"{month:g} pieces of {length_s:.0f} s a month, {at}for at most ${wish.budget_usd:.2f}",
-        "",
-    ]
+    asked = f"{month:g} pieces of {length_s:.0f} s a month"
+    if wish.nats is not None:
+        asked += f", at {wish.nats:g} nats a note or fewer"
+    if wish.most_usd < math.inf:
+        asked += f", for at most ${wish.most_usd:.2f}"
+    lines = [asked, ""]
     if not found:
         lines += [
             "no size does that: ask for more nats a note, allow more dollars or hours of training,",

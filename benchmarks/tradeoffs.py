@@ -20,23 +20,21 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import planner
+from contract.bundle import Bundle, read_manifest
 from training import options
 from training.options import DATASET, Parser
+
+if TYPE_CHECKING:
+    from training.data.dataset import Dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "layers" / "model"
 TABLE = Path(__file__).with_suffix(".json")
 CPU_MINUTES = (20.0,)
 SAMPLES, SECONDS, SEED = 24, 75.0, 20_000
-# Decayed stretches of the long run before the released one: parameters, tokens seen, nats (LOG.md).
-EARLIER = (
-    (2_190_000, 66_500_000, 1.870),
-    (2_190_000, 80_000_000, 1.829),
-    (1_911_360, 107_102_208, 1.7919),
-)
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -86,16 +84,14 @@ def measure(arguments: Sequence[str]) -> None:
     add("--real", type=options.folder, help="real pieces to judge by: judged only with it")
     add("--samples", type=whole, default=SAMPLES, help="pieces of each evaluation")
     add("--workers", type=whole, help="processes of an evaluation; by default one a core")
+    add("--original", type=options.file("benchmarks.original --out"), help="kept in the table")
     add("--work", type=options.new_folder, default="build/ladder", help="for the trained models")
     a = parser.parse_args(arguments)
 
-    import torch  # planning and drawing do not need it
+    import torch  # here, as planning and drawing need neither this nor what uses it
 
-    from benchmarks.ladder import TRAINED, exported, trained
-    from benchmarks.ladder_speed import CANDIDATES, measure_speed
-    from contract.bundle import Bundle, read_manifest
+    from benchmarks.ladder_speed import measure_speed
     from training.data.dataset import Dataset
-    from training.model.archive_facts import NO_FACTS
 
     released = parser.read("--bundle", a.bundle, Bundle.load, "a bundle")
     dataset = parser.read("--dataset", a.dataset, Dataset.load, DATASET) if a.dataset else None
@@ -106,7 +102,6 @@ def measure(arguments: Sequence[str]) -> None:
         table |= {
             "model_id": released.model_id,
             "released": {
-                "size": f"{facts['parameters'] / 1e6:.1f}M",
                 "parameters": facts["parameters"],
                 "tokens": facts["tokens_seen"],
                 "nats": facts["validation_nats_per_note"],
@@ -121,33 +116,45 @@ def measure(arguments: Sequence[str]) -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         }
         write_table(a.table, table)
-    rows = table.setdefault("trained", [])
-    done = {(row["size"], row["asked"]) for row in rows}
-    if dataset is not None:
-        for minutes, size in itertools.product(CPU_MINUTES, TRAINED):
-            if (size, minutes) not in done:
-                rows.append({"asked": minutes, **trained(size, minutes, dataset, a.work)})
-                write_table(a.table, table)
-    if dataset is not None and a.real is not None:
-        manifest = read_manifest(released.directory)
-        facts = {name: manifest[name] for name in NO_FACTS}
-        for row in rows:
-            if row["asked"] == max(CPU_MINUTES) and "judged" not in row:
-                name = f"{row['size']}-{row['asked']:g}"
-                bundle = exported(a.work / f"{name}.pt", dataset, a.work / name, facts)
-                row["judged"] = judged(bundle.directory, a)
-                write_table(a.table, table)
+    if a.original is not None:
+        table["original"] = json.loads(a.original.read_text(encoding="utf-8"))
+        write_table(a.table, table)
+    add_quality(table, released, dataset, a)
+
+
+def add_quality(
+    table: dict[str, Any], released: Bundle, dataset: Dataset | None, a: argparse.Namespace
+) -> None:
+    """Adds what the sizes learn, and how their pieces and the released model's are judged."""
+    from benchmarks.ladder import TRAINED, exported, trained
+    from benchmarks.ladder_speed import CANDIDATES
+    from training.model.archive_facts import NO_FACTS
+
+    manifest = read_manifest(released.directory)
+    facts = {name: manifest[name] for name in NO_FACTS}
+    rows = {(row["size"], row["asked"]): row for row in table.get("trained", ())}
+    for key in itertools.product(TRAINED, CPU_MINUTES) if dataset is not None else ():
+        assert dataset is not None
+        if key in rows and ("judged" in rows[key] or a.real is None):
+            continue
+        # A row that is there, but not judged, is trained again where its checkpoint is not kept.
+        size, minutes = key
+        rows[key] = {"asked": minutes, **trained(size, minutes, dataset, a.work)}
+        if a.real is not None:
+            name = f"{size}-{minutes:g}"
+            bundle = exported(a.work / f"{name}.pt", dataset, a.work / name, facts)
+            rows[key]["judged"] = judged(bundle.directory, a)
+        table["trained"] = list(rows.values())
+        write_table(a.table, table)
     for n in CANDIDATES if a.real else ():
         if str(n) not in table["candidates"]:
             table["candidates"][str(n)] = judged(a.bundle, a, candidates=n)
             write_table(a.table, table)
 
 
-def points_of(table: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Parameters, tokens and nats of all trained models, to which the curve is fitted."""
-    earlier = [dict(zip(planner.POINT, point, strict=True)) for point in EARLIER]
-    rows = [*table["trained"], *earlier, table["released"]]
-    return [{name: row[name] for name in planner.POINT} for row in rows]
+def usd(text: str) -> float:
+    """The type of the option for a budget, which may be nothing."""
+    return 0.0 if text.strip("0.") == "" else options.positive(text)
 
 
 def whole_table(parser: Parser, path: Path) -> dict[str, Any]:
@@ -165,7 +172,7 @@ def plan(arguments: Sequence[str]) -> None:
     add("--table", type=options.file("benchmarks.tradeoffs measure"), default=str(TABLE))
     add("--minutes-per-day", type=positive, default=asked.minutes_per_day, help="of music")
     add("--pieces-per-day", type=positive, default=asked.pieces_per_day, help="that share them")
-    add("--budget-usd", type=float, default=asked.budget_usd, help="a month; default 0")
+    add("--budget-usd", type=usd, help="a month at most; default 0, with --nats no limit")
     add("--nats", type=positive, help="ask for the lowest price at this quality instead")
     add("--train-on", choices=planner.MACHINES, default=asked.train_on)
     add("--hours", type=positive, default=asked.hours, help="of training; default: no limit")
@@ -175,7 +182,7 @@ def plan(arguments: Sequence[str]) -> None:
     a = parser.parse_args(arguments)
     table = whole_table(parser, a.table)
     wish = planner.Wish(**{name: value for name, value in vars(a).items() if name != "table"})
-    curve = planner.fitted(points_of(table))
+    curve = planner.curve_of(table)
     found = planner.plans(table, curve, wish)
     print("\n".join(planner.told(table, curve, wish, found)))
     if not found:
@@ -193,7 +200,7 @@ def draw(arguments: Sequence[str]) -> None:
     from benchmarks import tradeoffs_page  # loads matplotlib
 
     table = whole_table(parser, a.table)
-    for path in tradeoffs_page.draw(table, points_of(table), a.pictures):
+    for path in tradeoffs_page.draw(table, a.pictures):
         print(path)
 
 

@@ -25,9 +25,10 @@ from benchmarks.planner import (
     MACHINES,
     MEMORY_MB,
     VCPU_MB,
+    Curve,
     Wish,
     cost_of,
-    fitted,
+    curve_of,
     music_per_s,
     speedup,
     training_hours,
@@ -42,21 +43,16 @@ def rows_of(table: Table, kind: str = "int8") -> list[dict[str, Any]]:
     return [row for row in table["speed"]["rows"] if row["kind"] == kind]
 
 
-def draw(table: Table, points: Sequence[Mapping[str, float]], pictures: Path) -> list[Path]:
+def draw(table: Table, pictures: Path) -> list[Path]:
     """Writes the pictures and the page's tables; returns the paths."""
+    curve = curve_of(table)
     made = []
-    for name in ("quality-against-cost", "music-per-second", "cost-per-month"):
+    for name, drawing in DRAWINGS.items():
         figure = Figure(figsize=(8, 4.8), layout="constrained")
-        axes = figure.subplots()
-        if name == "quality-against-cost":
-            draw_quality(axes, table, points)
-        elif name == "music-per-second":
-            draw_speed(axes, table)
-        else:
-            draw_months(axes, table)
+        drawing(figure.subplots(), table, curve)
         made.append(pictures / f"{name}.png")
         figure.savefig(made[-1], dpi=110)
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(table, points)), "utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(table, curve)), "utf-8")
     return [*made, PAGE]
 
 
@@ -74,10 +70,9 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def tables(table: Table, points: Sequence[Mapping[str, float]]) -> dict[str, str]:
+def tables(table: Table, curve: Curve) -> dict[str, str]:
     """The page's tables by name."""
-    int8, curve = rows_of(table), fitted(points)
-    released = released_row(table)
+    int8, released = rows_of(table), released_row(table)
     speeds = [
         [
             f"{row['size']}, {row['kind']}",
@@ -161,9 +156,8 @@ def released_row(table: Table) -> dict[str, Any]:
     return next(row for row in rows_of(table) if row["parameters"] == parameters)
 
 
-def draw_quality(axes: Axes, table: Table, points: Sequence[Mapping[str, float]]) -> None:
+def draw_quality(axes: Axes, table: Table, curve: Curve) -> None:
     """Nats a note against GB-seconds of three minutes: as trained here, and as expected."""
-    curve = fitted(points)
     rows = rows_of(table)
     gb_s = [cost_of(table, row, PIECE_S).gb_s for row in rows]
     by_size = dict(zip((row["size"] for row in rows), gb_s, strict=True))
@@ -198,14 +192,13 @@ def draw_quality(axes: Axes, table: Table, points: Sequence[Mapping[str, float]]
     )
     for row, x, y in zip(rows, gb_s, expected[:, 0], strict=True):
         axes.annotate(row["size"], (x, y), textcoords="offset points", xytext=(4, 6))
-    axes.set_xscale("log")
     axes.set_xlabel("GB-seconds of a piece of three minutes, one candidate, published")
     axes.set_ylabel("nats a note, validation pieces")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
 
 
-def draw_speed(axes: Axes, table: Table) -> None:
+def draw_speed(axes: Axes, table: Table, _curve: Curve) -> None:
     """Seconds of music a second of one processor makes, by size, and what memory would allow."""
     for kind in ("int8", "float32"):
         rows = rows_of(table, kind)
@@ -232,7 +225,7 @@ def draw_speed(axes: Axes, table: Table) -> None:
     axes.legend(fontsize=8)
 
 
-def draw_months(axes: Axes, table: Table) -> None:
+def draw_months(axes: Axes, table: Table, _curve: Curve) -> None:
     """What pieces of three minutes cost a month, after what is always free."""
     pieces = np.geomspace(1, 1000, 200)
     for row in rows_of(table):
@@ -246,3 +239,10 @@ def draw_months(axes: Axes, table: Table) -> None:
     axes.set_ylabel("US dollars a month")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8, title="parameters")
+
+
+DRAWINGS = {
+    "quality-against-cost": draw_quality,
+    "music-per-second": draw_speed,
+    "cost-per-month": draw_months,
+}

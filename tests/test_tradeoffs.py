@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,17 @@ def test_a_budget_buys_the_best_quality_and_a_quality_the_lowest_price(
     best = plans(table, curve, Wish())[0]
     assert best.size == "8M"
     assert best.tokens == 4 * 48.7e6
-    dear = plans(table, curve, Wish(minutes_per_day=150))  # the largest: over 400,000 GB-seconds
-    assert (dear[0].size, dear[0].candidates) == ("2M", 1)
-    assert all(plan.usd == 0 for plan in dear)
+    long = plans(table, curve, Wish(minutes_per_day=150))  # the largest: over 400,000 GB-seconds
+    assert (long[0].size, long[0].candidates) == ("2M", 1)
+    assert all(plan.usd == 0 for plan in long)
     cheap = plans(table, curve, Wish(nats=1.6))[0]
     assert (cheap.size, cheap.candidates) == ("2M", 1)  # the smallest never gets there
     assert cheap.nats[0] == pytest.approx(1.6)
+    dear = Wish(
+        minutes_per_day=600, nats=1.6
+    )  # a quality may cost something, if no budget is named
+    assert plans(table, curve, dear)[0].usd > 0
+    assert plans(table, curve, replace(dear, budget_usd=0.0)) == []
     short = plans(table, curve, Wish(hours=0.01))[0]
     assert short.hours["laptop"] == pytest.approx(0.01)
     assert plans(table, curve, Wish(nats=1.0)) == []
@@ -162,7 +168,7 @@ def test_speeds_are_measured_for_each_size_and_kind(
 def test_the_page_shows_the_table_that_was_measured() -> None:
     table = tradeoffs.read_table(tradeoffs.TABLE)
     page = tradeoffs_page.PAGE.read_text(encoding="utf-8")
-    shown = tradeoffs_page.tables(table, tradeoffs.points_of(table))
+    shown = tradeoffs_page.tables(table, planner.curve_of(table))
     assert tradeoffs_page.filled(page, shown) == page, "python -m benchmarks.tradeoffs draw"
 
 
