@@ -227,6 +227,27 @@ def leant(composer: Composer, bars: Sequence[list[Note]], left: int) -> tuple[bo
     return sequence.ending.lean(logits, sequence.state, left), logits
 
 
+@pytest.mark.parametrize(("left", "tonic"), [(0, 6), (9, 0)])
+def test_the_last_20_s_end_with_the_bars_that_are_left(
+    composer: Composer, left: int, tonic: int
+) -> None:
+    c_major = cadence(CADENCES[0, 4, 7])
+    f_sharp = cadence([[pitch + 6 for pitch in chord] for chord in CADENCES[0, 4, 7]])
+    bars = [*c_major * 3, *f_sharp * 2, *f_sharp[:2], *c_major[:2]]  # 24 of 1.95 s
+    sequence = composer.beginning.sequence(request_for(composer), None)
+    for token in joined(piece_of_bars(bars)):
+        sequence.append(token)
+    sequence.ending.settle_key(sequence.state, left)
+    # With no bar left the 20 s are F sharp's, with nine left only the two bars of C are in them.
+    logits = np.zeros(VOCABULARY.size, np.float32)
+    sequence.ending.lean(logits, sequence.state, 1)
+    first, last = VOCABULARY.ranges[PITCH]
+    likeliest = np.flatnonzero(logits[first:last] == logits[first:last].max())
+    assert {int(VOCABULARY.lowest_pitch + pitch) % 12 for pitch in likeliest} <= {
+        (tonic + step) % 12 for step in (0, 4, 7)
+    }
+
+
 def test_before_the_last_bars_nothing_is_changed(composer: Composer) -> None:
     begun, logits = leant(composer, cadence(CADENCES[0, 4, 7] * 3)[:9], LAST_BARS + 1)
     assert not begun and not logits.any()
